@@ -1,0 +1,103 @@
+// Package api is what an agent tells over its socket (agent.sock, HTTP): the
+// types, the server and the client. The JSON is read by sluicectl, by the lab
+// and by operators' own tools.
+package api
+
+import "time"
+
+// Status is the answer to GET /status.
+type Status struct {
+	Node    string `json:"node"`
+	Version string `json:"version"`
+	// Ready is set once the agent serves CNI ADD and its tables are in.
+	Ready bool `json:"ready"`
+	// Problems say in words what keeps the agent from being ready or whole, and
+	// what to do. Empty when all is well.
+	Problems []string `json:"problems,omitempty"`
+
+	Bridge   BridgeStatus   `json:"bridge"`
+	Tunnel   TunnelStatus   `json:"tunnel"`
+	Input    InputStatus    `json:"input"`
+	Flows    FlowStatus     `json:"flows"`
+	Ports    []PortStatus   `json:"ports"`
+	PodCIDRs []string       `json:"podCIDRs,omitempty"`
+	MTU      int            `json:"mtu,omitempty"`
+	Started  time.Time      `json:"started"`
+	Peers    []PeerStatus   `json:"peers,omitempty"`
+	Host     HostSideStatus `json:"host"`
+}
+
+// BridgeStatus is the integration bridge.
+type BridgeStatus struct {
+	Name string `json:"name"`
+	// Datapath is "system" (kernel) or "netdev" (userspace).
+	Datapath string `json:"datapath"`
+	// Why says how the datapath was chosen.
+	Why        string `json:"why"`
+	OVSVersion string `json:"ovsVersion"`
+	// Connected: ovsdb-server and the bridge's OpenFlow socket both answer.
+	Connected bool `json:"connected"`
+}
+
+// TunnelStatus is this node's end of the tunnels.
+type TunnelStatus struct {
+	Encapsulation string `json:"encapsulation"`
+	LocalAddress  string `json:"localAddress"`
+	Device        string `json:"device"`
+	DeviceMTU     int    `json:"deviceMTU"`
+}
+
+// PeerStatus is another node, reached by the tunnel.
+type PeerStatus struct {
+	Node     string   `json:"node"`
+	Address  string   `json:"address"`
+	PodCIDRs []string `json:"podCIDRs"`
+}
+
+// InputStatus says which input is known and which is in force. Seen and
+// Installed are opaque, equal strings when all that was seen is in force. For a
+// directory of manifests they are source.Digest over its files.
+type InputStatus struct {
+	// Source is "manifests DIR" or "kubernetes URL".
+	Source    string `json:"source"`
+	Seen      string `json:"seen"`
+	Installed string `json:"installed"`
+	// Errors are what could not be read, with file and line; while there are any,
+	// the last good input stays in force.
+	Errors []string `json:"errors,omitempty"`
+	// Since is when Installed last changed.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// FlowStatus counts the bridge's flows.
+type FlowStatus struct {
+	Desired   int `json:"desired"`
+	Installed int `json:"installed"`
+	// Repaired counts flows that somebody else changed, added or removed, and
+	// that were put right.
+	Repaired uint64 `json:"repaired"`
+	// Error is why the last attempt to install failed, empty if it did not.
+	Error string `json:"error,omitempty"`
+}
+
+// HostSideStatus is the state of routes, addresses, sysctls and nftables rules.
+type HostSideStatus struct {
+	Error    string `json:"error,omitempty"`
+	Repaired uint64 `json:"repaired"`
+}
+
+// PortStatus is a port of the bridge.
+type PortStatus struct {
+	Name   string `json:"name"`
+	OFPort int    `json:"ofport"`
+	// Kind is "tunnel", "gateway", "pod" or "foreign".
+	Kind      string   `json:"kind"`
+	Addresses []string `json:"addresses,omitempty"`
+	MAC       string   `json:"mac,omitempty"`
+	// Pod is namespace/name, empty for what is no pod.
+	Pod         string `json:"pod,omitempty"`
+	Network     string `json:"network,omitempty"`
+	ContainerID string `json:"containerID,omitempty"`
+	IfName      string `json:"ifName,omitempty"`
+	Error       string `json:"error,omitempty"`
+}

@@ -1,0 +1,124 @@
+// Package state is the input of the dataplane function: small, serialisable
+// types that say what a node's tables are made from.
+//
+// It knows nothing of Kubernetes' API machinery (that stops at agent/source),
+// of Open vSwitch, or of time. A State can be written as JSON or YAML, read
+// back, and compared; two equal States render to the same flows.
+package state
+
+import (
+	"net/netip"
+)
+
+// State is everything that one node's dataplane depends on. The slices need no
+// order: render sorts what it depends on.
+type State struct {
+	// Node is the name of the node whose tables are meant.
+	Node string `json:"node"`
+	// Namespaces, Nodes and Pods are the cluster's objects, all that is known
+	// of them here.
+	Namespaces []Namespace `json:"namespaces,omitempty"`
+	Nodes      []Node      `json:"nodes,omitempty"`
+	Pods       []Pod       `json:"pods,omitempty"`
+	// Attachments are the cables plugged into this node's bridge.
+	Attachments []Attachment `json:"attachments,omitempty"`
+	// Facts are what this node's own machine says about itself.
+	Facts Facts `json:"facts"`
+	// Config is what the operator chose.
+	Config Config `json:"config"`
+}
+
+// Namespace is a Kubernetes Namespace.
+type Namespace struct {
+	Name   string            `json:"name"`
+	UID    string            `json:"uid,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Node is a Kubernetes Node, as far as the network needs it.
+type Node struct {
+	Name   string            `json:"name"`
+	UID    string            `json:"uid,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// Addresses are the InternalIPs, in the object's order. The first of a
+	// family is where tunnels to the node end.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// PodCIDRs are Node.spec.podCIDRs, masked.
+	PodCIDRs []netip.Prefix `json:"podCIDRs,omitempty"`
+	// Ready is the Ready condition's status; a node without conditions counts as ready.
+	Ready bool `json:"ready,omitempty"`
+	// Deleting is set once the object has a deletion timestamp.
+	Deleting bool `json:"deleting,omitempty"`
+	// Created is metadata.creationTimestamp in seconds since 1970, 0 if unknown.
+	Created int64 `json:"created,omitempty"`
+}
+
+// Pod is a Kubernetes Pod, as far as the network needs it.
+type Pod struct {
+	Namespace string            `json:"namespace"`
+	Name      string            `json:"name"`
+	UID       string            `json:"uid,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Node      string            `json:"node,omitempty"`
+	// Addresses are status.podIPs.
+	Addresses   []netip.Addr `json:"addresses,omitempty"`
+	HostNetwork bool         `json:"hostNetwork,omitempty"`
+	// Finished is set in phase Succeeded or Failed: the address may be another's by now.
+	Finished bool `json:"finished,omitempty"`
+	Deleting bool `json:"deleting,omitempty"`
+	// Created is metadata.creationTimestamp in seconds since 1970, 0 if unknown.
+	Created int64 `json:"created,omitempty"`
+}
+
+// Attachment is one cable: a container's interface on this node's bridge. Its
+// key is (Network, ContainerID, IfName), whole.
+type Attachment struct {
+	Network     string `json:"network,omitempty"`
+	ContainerID string `json:"containerID,omitempty"`
+	IfName      string `json:"ifName,omitempty"`
+	// PodNamespace and PodName are empty for a container that is no pod.
+	PodNamespace string `json:"podNamespace,omitempty"`
+	PodName      string `json:"podName,omitempty"`
+	PodUID       string `json:"podUID,omitempty"`
+	// Port is the name of the OVS port (the veth's end on the host).
+	Port string `json:"port,omitempty"`
+	// OFPort is the OpenFlow port number.
+	OFPort uint32 `json:"ofport"`
+	// MAC is the pod's, in the form aa:bb:cc:dd:ee:ff.
+	MAC       string       `json:"mac"`
+	Addresses []netip.Addr `json:"addresses"`
+	// Created is when ADD plugged it, in nanoseconds since 1970, 0 if unknown.
+	// It tells the newer of two sandboxes of one pod.
+	Created int64 `json:"created,omitempty"`
+}
+
+// Facts are a node's own circumstances.
+type Facts struct {
+	// TunnelAddress is the local end of the tunnels: the node's InternalIP that
+	// is on this machine.
+	TunnelAddress netip.Addr `json:"tunnelAddress,omitzero"`
+	// UnderlayDevice is the device that carries TunnelAddress.
+	UnderlayDevice string `json:"underlayDevice,omitempty"`
+	// UnderlayMTU is that device's MTU in bytes.
+	UnderlayMTU int `json:"underlayMTU,omitempty"`
+	// Datapath is "system" (kernel) or "netdev" (userspace).
+	Datapath string `json:"datapath,omitempty"`
+	// DatapathReason says why, in words.
+	DatapathReason string `json:"datapathReason,omitempty"`
+	// NativeDevices are the devices whose frames reach this machine's own stack
+	// a second time because userspace OVS owns them (netdev datapath only).
+	NativeDevices []string `json:"nativeDevices,omitempty"`
+}
+
+// Config is what is chosen for the whole cluster; every node must have the same.
+type Config struct {
+	// Encapsulation is "geneve" (the default) or "vxlan".
+	Encapsulation string `json:"encapsulation,omitempty"`
+	// MTU of pods in bytes; 0 takes the underlay's less the encapsulation's overhead.
+	MTU int `json:"mtu,omitempty"`
+	// ClusterCIDRs hold all podCIDRs. Optional: what is in them and belongs to
+	// no node is dropped instead of leaving by the default route.
+	ClusterCIDRs []netip.Prefix `json:"clusterCIDRs,omitempty"`
+	// NoMasquerade leaves pods' own addresses on what leaves the cluster.
+	NoMasquerade bool `json:"noMasquerade,omitempty"`
+}
