@@ -122,3 +122,13 @@ type Config struct {
 	// NoMasquerade leaves pods' own addresses on what leaves the cluster.
 	NoMasquerade bool `json:"noMasquerade,omitempty"`
 }
+
+// Self is this node's own object; ok is false while it is not known.
+func (s State) Self() (n Node, ok bool) {
+	for _, n := range s.Nodes {
+		if n.Name == s.Node {
+			return n, true
+		}
+	}
+	return Node{}, false
+}

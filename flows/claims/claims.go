@@ -1,0 +1,91 @@
+// Package claims settles who has what several want: one podCIDR named by two
+// Nodes, one address by two Pods. All claims are kept, one wins by a fixed rule
+// that every node computes alike, and when it goes the next one is there.
+package claims
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// Standing orders the claims on one key: the lowest has it. The fields decide in
+// their order.
+type Standing struct {
+	// Leaving: what is being deleted or has finished comes after what lives.
+	Leaving bool
+	// Unready: a Node that is not Ready comes after one that is.
+	Unready bool
+	// Seniority is a time in seconds or nanoseconds, negated where the newer wins.
+	Seniority int64
+	// Name decides between those that are alike otherwise.
+	Name string
+}
+
+// Compare is below 0 where a comes before b.
+func Compare(a, b Standing) int {
+	return cmp.Or(
+		compareBool(a.Leaving, b.Leaving),
+		compareBool(a.Unready, b.Unready),
+		cmp.Compare(a.Seniority, b.Seniority),
+		cmp.Compare(a.Name, b.Name),
+	)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// OfNode: the Ready before the others, then the newer: a replacement wins over
+// its lingering predecessor.
+func OfNode(n state.Node) Standing {
+	return Standing{Leaving: n.Deleting, Unready: !n.Ready, Seniority: -n.Created, Name: n.Name}
+}
+
+// OfAttachment: the newest sandbox of a pod is the pod, and the newest holder of
+// an address has it.
+func OfAttachment(a state.Attachment) Standing {
+	return Standing{Seniority: -a.Created, Name: a.Network + "/" + a.ContainerID + "/" + a.IfName}
+}
+
+// OfPod: a living pod before a finished one, then the newer.
+func OfPod(p state.Pod) Standing {
+	return Standing{Leaving: p.Finished || p.Deleting, Seniority: -p.Created, Name: p.Namespace + "/" + p.Name}
+}
+
+// Book holds all claims on keys of one kind. The zero Book is ready to use.
+type Book[K comparable] struct {
+	claims map[K][]Standing
+}
+
+// Claim enters a claim.
+func (b *Book[K]) Claim(key K, s Standing) {
+	if b.claims == nil {
+		b.claims = make(map[K][]Standing)
+	}
+	list := b.claims[key]
+	i, _ := slices.BinarySearchFunc(list, s, Compare)
+	b.claims[key] = slices.Insert(list, i, s)
+}
+
+// Holds tells whether the claim is the one that wins.
+func (b *Book[K]) Holds(key K, s Standing) bool {
+	list := b.claims[key]
+	return len(list) > 0 && list[0] == s
+}
+
+// Holder is the name of the winner, empty if nobody claims the key.
+func (b *Book[K]) Holder(key K) string {
+	if list := b.claims[key]; len(list) > 0 {
+		return list[0].Name
+	}
+	return ""
+}

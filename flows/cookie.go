@@ -1,0 +1,133 @@
+package flows
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+)
+
+// OwnerKind says what kind of object a flow serves.
+type OwnerKind uint8
+
+// The kinds. Numbers are part of what operators see in dumps: never reuse one.
+const (
+	// OwnerPipeline owns what is the same on every node.
+	OwnerPipeline OwnerKind = 1
+	// OwnerGateway owns what this node itself needs: its gateway port and addresses.
+	OwnerGateway OwnerKind = 2
+	// OwnerNode owns what another node needs.
+	OwnerNode OwnerKind = 3
+	// OwnerPod owns what an attachment of this node needs.
+	OwnerPod OwnerKind = 4
+)
+
+func (k OwnerKind) String() string {
+	switch k {
+	case OwnerPipeline:
+		return "pipeline"
+	case OwnerGateway:
+		return "gateway"
+	case OwnerNode:
+		return "node"
+	case OwnerPod:
+		return "pod"
+	default:
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+}
+
+// Owner is the object that a flow serves. Name is unique among its kind: a node's
+// name, a pod's namespace/name, a container's network/id/interface.
+type Owner struct {
+	Kind OwnerKind
+	Name string
+}
+
+func (o Owner) String() string {
+	if o.Name == "" {
+		return o.Kind.String()
+	}
+	return o.Kind.String() + " " + o.Name
+}
+
+// number is derived from the owner's name alone, so that every render of the same
+// object agrees, whatever else there is: the first 40 bits of SHA-256.
+func (o Owner) number() uint64 {
+	if o.Name == "" {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(o.Kind.String() + "/" + o.Name))
+	return binary.BigEndian.Uint64(sum[:8]) >> 24
+}
+
+// Cookie leads from a flow in a dump to the object that caused it.
+//
+//	 63      56 55                                  16 15           0
+//	+----------+--------------------------------------+--------------+
+//	|   kind   |         number of the owner          |     rule     |
+//	+----------+--------------------------------------+--------------+
+type Cookie uint64
+
+// Cookie of this owner's flow for a rule.
+func (o Owner) Cookie(rule Rule) Cookie {
+	return Cookie(uint64(o.Kind)<<56 | o.number()<<16 | uint64(rule))
+}
+
+// Kind is the owner's kind.
+func (c Cookie) Kind() OwnerKind { return OwnerKind(c >> 56) }
+
+// Rule says which of the owner's flows it is.
+func (c Cookie) Rule() Rule { return Rule(c & 0xffff) }
+
+// Owner is the cookie without the rule: equal for all flows of one owner.
+func (c Cookie) Owner() Cookie { return c &^ 0xffff }
+
+func (c Cookie) String() string { return fmt.Sprintf("0x%x", uint64(c)) }
+
+// Rule says what a flow does for its owner. Numbers are never reused.
+type Rule uint16
+
+// The rules.
+const (
+	RuleMiss Rule = iota
+	RuleEnter
+	RuleSpeaks
+	RuleSpeaksARP
+	RuleSpoofed
+	RuleSpoofedARP
+	RuleForeignTunnel
+	RuleRouterARP
+	RuleDeliver
+	RuleRoute
+	RuleNobody
+	RuleGroupAddress
+	RuleNotHere
+	RuleLeave
+	RuleSend
+)
+
+var ruleWords = map[Rule]string{
+	RuleMiss:          "nothing else matched",
+	RuleEnter:         "enters by its port",
+	RuleSpeaks:        "speaks with its own address",
+	RuleSpeaksARP:     "asks with its own address",
+	RuleSpoofed:       "dropped: speaks with an address that is not its own",
+	RuleSpoofedARP:    "dropped: ARP with an address that is not its own",
+	RuleForeignTunnel: "dropped: tunnel packet from no known node, or for a source that is not that node's",
+	RuleRouterARP:     "the virtual router answers",
+	RuleDeliver:       "is here",
+	RuleRoute:         "is there, by tunnel",
+	RuleNobody:        "dropped: nobody has this address",
+	RuleGroupAddress:  "dropped: multicast and broadcast go nowhere",
+	RuleNotHere:       "dropped: came by tunnel for somebody who is not here",
+	RuleLeave:         "leaves the cluster through the host",
+	RuleSend:          "is sent",
+}
+
+// String says in words what the flow does.
+func (r Rule) String() string {
+	if w, ok := ruleWords[r]; ok {
+		return w
+	}
+	return fmt.Sprintf("rule %d", uint16(r))
+}

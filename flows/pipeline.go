@@ -1,0 +1,79 @@
+package flows
+
+import "fmt"
+
+// TableID is the number of an OpenFlow table.
+type TableID uint8
+
+// The pipeline. A packet enters at Classify and goes on in ascending order;
+// subroutines are called by resubmit and return. Numbers without a constant are
+// kept free for what is not built yet (see Pipeline).
+const (
+	Classify    TableID = 0
+	SpoofGuard  TableID = 1
+	ARP         TableID = 2
+	Destination TableID = 8
+	Output      TableID = 17
+)
+
+// Table is a table of the pipeline. Name is what Open vSwitch shows with
+// `ovs-ofctl --names`, Purpose one sentence that docs and `sluicectl flows` print.
+type Table struct {
+	ID      TableID
+	Name    string
+	Purpose string
+	// Built is false while the table's place is only kept.
+	Built bool
+}
+
+// Pipeline is every table, in the order of their numbers. This is the one home
+// of numbers, names and purposes.
+var Pipeline = []Table{
+	{Classify, "classify", "say where the packet comes from: pod, tunnel, gateway, uplink", true},
+	{SpoofGuard, "spoof_guard", "a pod speaks only with its own MAC and addresses; a tunnel only for its node", true},
+	{ARP, "arp", "answer ARP for the virtual router; send neighbour solicitations to the agent", true},
+	{4, "icmp_errors", "subroutine: an ICMP error is believed from a pod only about a connection to itself (by ct_label)", false},
+	{5, "conntrack", "look the connection up, undo its translation", false},
+	{6, "state", "drop what is invalid; say who opened the connection", false},
+	{7, "service", "virtual address and port -> a backend, translated in the group's bucket", false},
+	{Destination, "destination", "destination address -> output port, next hop", true},
+	{9, "egress_admin", "what the opener may send: Admin tier", false},
+	{10, "egress_policy", "what the opener may send: call the policies that select it", false},
+	{11, "egress_baseline", "what the opener may send: Baseline tier", false},
+	{12, "ingress_admin", "what the responder may receive: Admin tier", false},
+	{13, "ingress_policy", "what the responder may receive: call the policies that select it", false},
+	{14, "ingress_baseline", "what the responder may receive: Baseline tier", false},
+	{15, "egress_nat", "source translation: hairpin, egress addresses, NodePort answers", false},
+	{16, "commit", "remember the connection", false},
+	{Output, "output", "rewrite MACs, decrement TTL, send", true},
+	{18, "policies", "subroutine: the rules of policy reg3, verdict in reg4", false},
+	{19, "addresses", "subroutine: the other end's address -> label set", false},
+	{20, "identities", "subroutine: label set -> identity", false},
+}
+
+// TableNames maps every number that has a name to it, for OVSDB's Flow_Table rows.
+func TableNames() map[uint8]string {
+	names := make(map[uint8]string, len(Pipeline))
+	for _, t := range Pipeline {
+		names[uint8(t.ID)] = t.Name
+	}
+	return names
+}
+
+// TableByID finds a table of the pipeline; ok is false for a number without one.
+func TableByID(id TableID) (t Table, ok bool) {
+	for _, t := range Pipeline {
+		if t.ID == id {
+			return t, true
+		}
+	}
+	return Table{}, false
+}
+
+// String is the table's name, or its number if it has none.
+func (id TableID) String() string {
+	if t, ok := TableByID(id); ok {
+		return t.Name
+	}
+	return fmt.Sprintf("table %d", uint8(id))
+}

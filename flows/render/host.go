@@ -1,0 +1,185 @@
+package render
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/sluice-cni/sluice/flows/claims"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// Names of the devices that are ours.
+const (
+	Bridge        = "br-sluice"
+	GatewayDevice = "sluice0"
+	TunnelDevice  = "sluice-tun"
+	// PodDevicePrefix begins the host end's name of every pod's veth.
+	PodDevicePrefix = "slc"
+)
+
+// Host is what the node's own network stack must hold for the pods: the gateway
+// port, routes to all pods, and the rules of one nftables table. What is not named
+// here is not ours.
+type Host struct {
+	Gateway GatewayPort `json:"gateway"`
+	Routes  []Route     `json:"routes,omitempty"`
+	// Sysctls by path under /proc/sys.
+	Sysctls []Sysctl `json:"sysctls,omitempty"`
+	// Rules is the nftables ruleset, each table of ours whole.
+	Rules Rules `json:"rules"`
+}
+
+// GatewayPort is the internal port that is the host's way to the pods.
+type GatewayPort struct {
+	Device string `json:"device"`
+	MAC    string `json:"mac"`
+	MTU    int    `json:"mtu,omitempty"`
+	// Addresses are the node's own in its podCIDRs, each alone (/32, /128).
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	// Neighbours are permanent: the virtual router.
+	Neighbours []Neighbour `json:"neighbours,omitempty"`
+}
+
+// Neighbour is a permanent entry on the gateway device.
+type Neighbour struct {
+	Address netip.Addr `json:"address"`
+	MAC     string     `json:"mac"`
+}
+
+// Route leads to pods by the virtual router, on the gateway device.
+type Route struct {
+	To  netip.Prefix `json:"to"`
+	Via netip.Addr   `json:"via"`
+	// Source is the address that the host speaks with.
+	Source netip.Addr `json:"source"`
+}
+
+// Sysctl is a kernel setting.
+type Sysctl struct {
+	Path  string `json:"path"`
+	Value string `json:"value"`
+}
+
+// Rules are what the nftables table "sluice" does.
+type Rules struct {
+	// Local are this node's podCIDRs, whose packets are masqueraded when they leave
+	// for anything but Cluster.
+	Local []netip.Prefix `json:"local,omitempty"`
+	// Cluster are all podCIDRs.
+	Cluster []netip.Prefix `json:"cluster,omitempty"`
+	// Masquerade is off where the operator wants pods' addresses to be seen.
+	Masquerade bool `json:"masquerade"`
+	// Unheard are devices whose frames the host must not take: userspace Open
+	// vSwitch owns them, and the kernel would hear every frame a second time. A
+	// name may end in "*".
+	Unheard []string `json:"unheard,omitempty"`
+}
+
+// HostSide renders what the host of the node s.Node must hold.
+func HostSide(s state.State) Host {
+	r := &renderer{state: s, owners: nil}
+	r.settle()
+	h := Host{
+		Gateway: GatewayPort{Device: GatewayDevice, MTU: MTU(s)},
+		Sysctls: []Sysctl{{"net/ipv4/ip_forward", "1"}},
+		Rules:   Rules{Masquerade: !s.Config.NoMasquerade},
+	}
+	if s.Facts.Datapath == "netdev" {
+		h.Rules.Unheard = append(slices.Sorted(slices.Values(s.Facts.NativeDevices)), PodDevicePrefix+"*")
+	}
+	self, ok := s.Self()
+	if !ok {
+		return h
+	}
+	own := r.podCIDRsOf(self)
+	source := map[bool]netip.Addr{} // by Is4
+	for _, p := range own {
+		gw := Gateway(p)
+		if h.Gateway.MAC == "" {
+			h.Gateway.MAC = MAC(gw).String()
+		}
+		h.Gateway.Addresses = append(h.Gateway.Addresses, netip.PrefixFrom(gw, gw.BitLen()))
+		if _, ok := source[gw.Is4()]; !ok {
+			source[gw.Is4()] = gw
+			h.Gateway.Neighbours = append(h.Gateway.Neighbours, Neighbour{routerFor(gw), RouterMAC.String()})
+		}
+	}
+	h.Rules.Local = own
+	for _, n := range s.Nodes {
+		for _, p := range n.PodCIDRs {
+			if p = p.Masked(); r.podCIDRs.Holds(p, claims.OfNode(n)) && !slices.Contains(h.Rules.Cluster, p) {
+				h.Rules.Cluster = append(h.Rules.Cluster, p)
+			}
+		}
+	}
+	slices.SortFunc(h.Rules.Cluster, comparePrefix)
+	for _, p := range h.Rules.Cluster {
+		if src, ok := source[p.Addr().Is4()]; ok {
+			h.Routes = append(h.Routes, Route{To: p, Via: routerFor(p.Addr()), Source: src})
+		}
+	}
+	// A pod may have an address that is in no podCIDR.
+	for _, a := range r.attachments() {
+		for _, addr := range a.Addresses {
+			src, ok := source[addr.Is4()]
+			if ok && !slices.ContainsFunc(h.Rules.Cluster, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+				h.Routes = append(h.Routes, Route{To: netip.PrefixFrom(addr, addr.BitLen()), Via: routerFor(addr), Source: src})
+			}
+		}
+	}
+	slices.SortFunc(h.Routes, func(a, b Route) int { return comparePrefix(a.To, b.To) })
+	h.Routes = slices.Compact(h.Routes)
+	return h
+}
+
+func routerFor(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return Router
+	}
+	return RouterIPv6
+}
+
+func comparePrefix(a, b netip.Prefix) int {
+	if c := a.Addr().Compare(b.Addr()); c != 0 {
+		return c
+	}
+	return a.Bits() - b.Bits()
+}
+
+// String is the host's side in the words of ip(8), sysctl(8) and nft(8), a line a
+// thing, for people and for tests.
+func (h Host) String() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	g := h.Gateway
+	if mac, err := net.ParseMAC(g.MAC); err == nil {
+		line("ip link set %s address %s up", g.Device, mac)
+	}
+	if g.MTU != 0 {
+		line("ip link set %s mtu %d", g.Device, g.MTU)
+	}
+	for _, a := range g.Addresses {
+		line("ip address add %s dev %s", a, g.Device)
+	}
+	for _, n := range g.Neighbours {
+		line("ip neighbour add %s lladdr %s dev %s nud permanent", n.Address, n.MAC, g.Device)
+	}
+	for _, r := range h.Routes {
+		line("ip route add %s via %s dev %s onlink src %s", r.To, r.Via, g.Device, r.Source)
+	}
+	for _, s := range h.Sysctls {
+		line("sysctl -w %s=%s", strings.ReplaceAll(s.Path, "/", "."), s.Value)
+	}
+	for _, u := range h.Rules.Unheard {
+		line("nft drop what comes in by %s", u)
+	}
+	if h.Rules.Masquerade {
+		for _, p := range h.Rules.Local {
+			line("nft masquerade from %s to what is not in %v", p, h.Rules.Cluster)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,42 @@
+package render
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/sluice-cni/sluice/flows/claims"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// Attachments derives a node's attachments from the Pods that are on it, for a
+// render without the node: as ADD would have plugged them, port numbers included.
+// Pods without addresses, finished ones and those on the host's network have none.
+func Attachments(s state.State) []state.Attachment {
+	self, _ := s.Self()
+	pods := slices.Clone(s.Pods)
+	slices.SortFunc(pods, func(a, b state.Pod) int { return claims.Compare(claims.OfPod(a), claims.OfPod(b)) })
+	taken := make(map[uint32]bool)
+	held := make(map[netip.Addr]bool)
+	var out []state.Attachment
+	for _, p := range pods {
+		if p.Node != s.Node || p.HostNetwork || p.Finished || len(p.Addresses) == 0 {
+			continue
+		}
+		port := OFPort(p.Addresses[0], self.PodCIDRs)
+		if taken[port] || slices.ContainsFunc(p.Addresses, func(a netip.Addr) bool { return held[a] }) {
+			continue
+		}
+		taken[port] = true
+		for _, a := range p.Addresses {
+			held[a] = true
+		}
+		out = append(out, state.Attachment{
+			PodNamespace: p.Namespace, PodName: p.Name, PodUID: p.UID,
+			OFPort: port, MAC: MAC(p.Addresses[0]).String(), Addresses: p.Addresses,
+			Created: p.Created,
+		})
+	}
+	slices.SortFunc(out, func(a, b state.Attachment) int { return cmp.Compare(a.OFPort, b.OFPort) })
+	return out
+}
