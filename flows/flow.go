@@ -62,15 +62,25 @@ func actionsText(actions []Action) string {
 	return strings.Join(text, ",")
 }
 
-// Compare is the stable order of flows: by table, then priority (highest first),
-// then the match's text.
-func Compare(a, b Flow) int {
-	return cmp.Or(
-		cmp.Compare(a.Table, b.Table),
-		-cmp.Compare(a.Priority, b.Priority),
-		strings.Compare(a.Match.String(), b.Match.String()),
-	)
+// Sort puts flows into their stable order: by table, then priority (highest
+// first), then the match's text.
+func Sort(list []Flow) {
+	type keyed struct {
+		match string
+		flow  Flow
+	}
+	all := make([]keyed, len(list))
+	for i, f := range list {
+		all[i] = keyed{f.Match.String(), f}
+	}
+	slices.SortFunc(all, func(a, b keyed) int {
+		return cmp.Or(
+			cmp.Compare(a.flow.Table, b.flow.Table),
+			-cmp.Compare(a.flow.Priority, b.flow.Priority),
+			strings.Compare(a.match, b.match),
+		)
+	})
+	for i, k := range all {
+		list[i] = k.flow
+	}
 }
-
-// Sort puts flows into their stable order.
-func Sort(list []Flow) { slices.SortFunc(list, Compare) }

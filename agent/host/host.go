@@ -1,0 +1,227 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/flows/render"
+)
+
+// Host is the machine's (network namespace's) stack. It is not safe for concurrent use.
+type Host struct {
+	log   *slog.Logger
+	rules *rules
+	// applied is the state that was put in place last; a difference found while the
+	// desired state is still the same is somebody else's doing.
+	applied string
+	changes uint64
+	// repaired counts what was put right behind others.
+	repaired uint64
+}
+
+// New works in the caller's network namespace.
+func New(log *slog.Logger) *Host { return &Host{log: log, rules: &rules{}} }
+
+// Repaired counts what was put right behind others.
+func (h *Host) Repaired() uint64 { return h.repaired }
+
+// Apply puts the desired state in place. The error joins all that could not be done;
+// the rest is done nevertheless.
+func (h *Host) Apply(ctx context.Context, want render.Host) error {
+	before := h.changes
+	var errs []error
+	for _, s := range want.Sysctls {
+		errs = append(errs, h.sysctl(s))
+	}
+	errs = append(errs, h.rulesets(ctx, want.Rules))
+	if want.Gateway.MAC != "" {
+		errs = append(errs, h.gateway(want.Gateway, want.Routes))
+	}
+	text := want.String()
+	if n := h.changes - before; n > 0 && h.applied == text {
+		h.repaired += n
+		h.log.Warn("the host's settings were changed by somebody else and are put right", "changes", n)
+	}
+	err := errors.Join(errs...)
+	h.applied = text
+	if err != nil {
+		h.applied = ""
+	}
+	return err
+}
+
+// sysctl writes a kernel setting if it has another value.
+func (h *Host) sysctl(s render.Sysctl) error {
+	path := filepath.Join("/proc/sys", s.Path)
+	have, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(have)) == s.Value {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(s.Value), 0o644); err != nil {
+		return fmt.Errorf("set sysctl %s to %s: %w", s.Path, s.Value, err)
+	}
+	h.changes++
+	return nil
+}
+
+// gateway sets the device up, and the routes that lead to it.
+func (h *Host) gateway(want render.GatewayPort, routes []render.Route) error {
+	link, err := netlink.LinkByName(want.Device)
+	if err != nil {
+		return fmt.Errorf("gateway device %s: %w (Open vSwitch makes it: is ovs-vswitchd running?)", want.Device, err)
+	}
+	mac, err := net.ParseMAC(want.MAC)
+	if err != nil {
+		return fmt.Errorf("gateway device %s: %w", want.Device, err)
+	}
+	attrs := link.Attrs()
+	if attrs.HardwareAddr.String() != mac.String() {
+		if err := h.did("set MAC of "+want.Device, netlink.LinkSetHardwareAddr(link, mac)); err != nil {
+			return err
+		}
+	}
+	if want.MTU != 0 && attrs.MTU != want.MTU {
+		if err := h.did(fmt.Sprintf("set MTU of %s to %d", want.Device, want.MTU), netlink.LinkSetMTU(link, want.MTU)); err != nil {
+			return err
+		}
+	}
+	if attrs.Flags&net.FlagUp == 0 {
+		if err := h.did("set "+want.Device+" up", netlink.LinkSetUp(link)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(h.addresses(link, want.Addresses), h.neighbours(link, want.Neighbours), h.routes(link, routes))
+}
+
+// did counts a change, or says which one failed.
+func (h *Host) did(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	h.changes++
+	h.log.Debug("host changed", "change", what)
+	return nil
+}
+
+// addresses makes the device hold just these; link-local ones are the kernel's.
+func (h *Host) addresses(link netlink.Link, want []netip.Prefix) error {
+	name := link.Attrs().Name
+	list, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses of %s: %w", name, err)
+	}
+	var errs []error
+	have := map[netip.Prefix]bool{}
+	for _, a := range list {
+		p := prefixOf(a.IPNet)
+		have[p] = true
+		if !slices.Contains(want, p) && !p.Addr().IsLinkLocalUnicast() {
+			errs = append(errs, h.did(fmt.Sprintf("remove address %s from %s", p, name), netlink.AddrDel(link, &a)))
+		}
+	}
+	for _, p := range want {
+		if have[p] {
+			continue
+		}
+		a := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		errs = append(errs, h.did(fmt.Sprintf("add address %s to %s", p, name), netlink.AddrReplace(link, a)))
+	}
+	return errors.Join(errs...)
+}
+
+// neighbours makes the permanent entries; others on the device do no harm.
+func (h *Host) neighbours(link netlink.Link, want []render.Neighbour) error {
+	name := link.Attrs().Name
+	list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list neighbours on %s: %w", name, err)
+	}
+	var errs []error
+	for _, n := range want {
+		if slices.ContainsFunc(list, func(e netlink.Neigh) bool {
+			return e.IP.Equal(n.Address.AsSlice()) && e.HardwareAddr.String() == n.MAC && e.State&netlink.NUD_PERMANENT != 0
+		}) {
+			continue
+		}
+		mac, err := net.ParseMAC(n.MAC)
+		if err != nil {
+			return err
+		}
+		errs = append(errs, h.did(fmt.Sprintf("add neighbour %s on %s", n.Address, name), netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: link.Attrs().Index, IP: n.Address.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT, Family: family(n.Address),
+		})))
+	}
+	return errors.Join(errs...)
+}
+
+// routes makes the main table hold just these through the device; the kernel's own
+// are left alone.
+func (h *Host) routes(link netlink.Link, want []render.Route) error {
+	name, index := link.Attrs().Name, link.Attrs().Index
+	list, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_MAIN},
+		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return fmt.Errorf("list routes through %s: %w", name, err)
+	}
+	var errs []error
+	have := map[render.Route]bool{}
+	for _, r := range list {
+		if r.Protocol == unix.RTPROT_KERNEL {
+			continue
+		}
+		route := render.Route{To: prefixOf(r.Dst), Via: addrOf(r.Gw), Source: addrOf(r.Src)}
+		if slices.Contains(want, route) {
+			have[route] = true
+			continue
+		}
+		errs = append(errs, h.did(fmt.Sprintf("remove route to %s through %s", route.To, name), netlink.RouteDel(&r)))
+	}
+	for _, r := range want {
+		if have[r] {
+			continue
+		}
+		errs = append(errs, h.did(fmt.Sprintf("add route to %s through %s", r.To, name), netlink.RouteReplace(&netlink.Route{
+			LinkIndex: index, Dst: ipNet(r.To), Gw: r.Via.AsSlice(), Src: r.Source.AsSlice(),
+			Flags: int(netlink.FLAG_ONLINK), Protocol: unix.RTPROT_STATIC,
+		})))
+	}
+	return errors.Join(errs...)
+}
+
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return netlink.FAMILY_V4
+	}
+	return netlink.FAMILY_V6
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+func prefixOf(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(addrOf(n.IP), ones)
+}

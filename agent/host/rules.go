@@ -1,0 +1,153 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/sluice-cni/sluice/flows/render"
+)
+
+// table is the name of our nftables tables.
+const table = "sluice"
+
+// rules puts the nftables tables in place, each as one transaction, and finds out
+// whether somebody changed them since.
+type rules struct {
+	// want is the last desired state, left what nft printed of it once it was in.
+	want, left string
+}
+
+// rulesets applies the rules if they are others than last time, or no longer what
+// was left there.
+func (h *Host) rulesets(ctx context.Context, want render.Rules) error {
+	text := fmt.Sprintf("%+v", want)
+	if text == h.rules.want {
+		have, err := list(ctx)
+		if err != nil {
+			return err
+		}
+		if have == h.rules.left {
+			return nil
+		}
+	}
+	h.rules.want = ""
+	for _, f := range []knftables.Family{knftables.InetFamily, knftables.ARPFamily} {
+		nft, err := knftables.New(f, table)
+		if err != nil {
+			return fmt.Errorf("nftables: %w (install the package nftables)", err)
+		}
+		tx := nft.NewTransaction()
+		tx.Add(&knftables.Table{Comment: knftables.PtrTo("made by sluice-agent; changes are undone")})
+		tx.Delete(&knftables.Table{})
+		tx.Add(&knftables.Table{Comment: knftables.PtrTo("made by sluice-agent; changes are undone")})
+		if f == knftables.InetFamily {
+			inet(tx, want)
+		} else {
+			arp(tx, want)
+		}
+		if err := nft.Run(ctx, tx); err != nil {
+			return fmt.Errorf("put nftables table %s %s in place: %w", f, table, err)
+		}
+	}
+	h.changes++
+	left, err := list(ctx)
+	if err != nil {
+		return err
+	}
+	h.rules.want, h.rules.left = text, left
+	return nil
+}
+
+// inet holds the masquerade and, for userspace Open vSwitch, the guard.
+func inet(tx *knftables.Transaction, want render.Rules) {
+	if want.Masquerade && len(want.Local) > 0 {
+		for _, f := range []struct{ set, typ, ip string }{{"cluster4", "ipv4_addr", "ip"}, {"cluster6", "ipv6_addr", "ip6"}} {
+			tx.Add(&knftables.Set{
+				Name: f.set, Type: f.typ, Flags: []knftables.SetFlag{knftables.IntervalFlag}, AutoMerge: knftables.PtrTo(true),
+				Comment: knftables.PtrTo("all podCIDRs: between them nothing is translated"),
+			})
+			for _, p := range want.Cluster {
+				if p.Addr().Is4() == (f.ip == "ip") {
+					tx.Add(&knftables.Element{Set: f.set, Key: []string{p.String()}})
+				}
+			}
+		}
+		tx.Add(&knftables.Chain{
+			Name: "masquerade", Type: knftables.PtrTo(knftables.NATType), Hook: knftables.PtrTo(knftables.PostroutingHook),
+			Priority: knftables.PtrTo(knftables.SNATPriority),
+			Comment:  knftables.PtrTo("what pods send out of the cluster leaves with the node's address"),
+		})
+		for _, p := range want.Local {
+			ip, set := "ip", "@cluster4"
+			if p.Addr().Is6() {
+				ip, set = "ip6", "@cluster6"
+			}
+			tx.Add(&knftables.Rule{Chain: "masquerade", Rule: knftables.Concat(
+				"oifname != ", quoted(render.GatewayDevice), ip, "saddr", p.String(), ip, "daddr != ", set, "masquerade")})
+		}
+	}
+	if len(want.Unheard) > 0 {
+		tx.Add(&knftables.Chain{
+			Name: "unheard", Type: knftables.PtrTo(knftables.FilterType), Hook: knftables.PtrTo(knftables.PreroutingHook),
+			Priority: knftables.PtrTo(knftables.RawPriority),
+			Comment:  knftables.PtrTo("userspace Open vSwitch owns these devices: the host must not hear each frame a second time"),
+		})
+		for _, d := range want.Unheard {
+			tx.Add(&knftables.Rule{Chain: "unheard", Rule: knftables.Concat("iifname", quoted(d), "drop")})
+		}
+	}
+}
+
+// arp holds the guard for ARP, which an inet table does not see.
+func arp(tx *knftables.Transaction, want render.Rules) {
+	if len(want.Unheard) == 0 {
+		return
+	}
+	tx.Add(&knftables.Chain{
+		Name: "unheard", Type: knftables.PtrTo(knftables.FilterType), Hook: knftables.PtrTo(knftables.InputHook),
+		Priority: knftables.PtrTo(knftables.FilterPriority),
+	})
+	for _, d := range want.Unheard {
+		tx.Add(&knftables.Rule{Chain: "unheard", Rule: knftables.Concat("iifname", quoted(d), "drop")})
+	}
+}
+
+func quoted(s string) string { return `"` + s + `"` }
+
+// list is what nft prints of our tables, without counters; empty for one that is gone.
+func list(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "nft", "-s", "list", "ruleset").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("nft list ruleset: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	var b strings.Builder
+	ours := false
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "table ") {
+			ours = strings.HasPrefix(line, "table inet "+table+" ") || strings.HasPrefix(line, "table arp "+table+" ")
+		}
+		if ours {
+			b.WriteString(line)
+		}
+	}
+	return b.String(), nil
+}
+
+// localAddress finds the device that carries one of the addresses, in their order.
+func localAddress(addrs []netip.Addr, devices map[string][]netip.Addr) (device string, addr netip.Addr, ok bool) {
+	for _, a := range addrs {
+		for name, has := range devices {
+			for _, h := range has {
+				if h == a {
+					return name, a, true
+				}
+			}
+		}
+	}
+	return "", netip.Addr{}, false
+}

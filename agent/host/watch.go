@@ -1,0 +1,52 @@
+package host
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Watch sends to changed (which has room for one) whenever a link, an address or a
+// route of this namespace changes, until ctx ends.
+func Watch(ctx context.Context, changed chan<- struct{}) error {
+	links := make(chan netlink.LinkUpdate, 64)
+	addrs := make(chan netlink.AddrUpdate, 64)
+	routes := make(chan netlink.RouteUpdate, 64)
+	if err := netlink.LinkSubscribe(links, ctx.Done()); err != nil {
+		return fmt.Errorf("watch links: %w", err)
+	}
+	if err := netlink.AddrSubscribe(addrs, ctx.Done()); err != nil {
+		return fmt.Errorf("watch addresses: %w", err)
+	}
+	if err := netlink.RouteSubscribe(routes, ctx.Done()); err != nil {
+		return fmt.Errorf("watch routes: %w", err)
+	}
+	for {
+		var ok bool
+		select {
+		case <-ctx.Done():
+			// The subscriptions' own goroutines end by the same signal; take what they
+			// still hold, or they would wait for ever.
+			go drain(links)
+			go drain(addrs)
+			go drain(routes)
+			return nil
+		case _, ok = <-links:
+		case _, ok = <-addrs:
+		case _, ok = <-routes:
+		}
+		if !ok && ctx.Err() == nil {
+			return fmt.Errorf("the kernel's notifications ended")
+		}
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func drain[T any](c <-chan T) {
+	for range c {
+	}
+}

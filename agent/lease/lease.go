@@ -1,0 +1,129 @@
+// Package lease is an attachment as it stands in OVSDB: the external_ids of its
+// port. The row is the lease of the pod's addresses; there is no second store.
+package lease
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// Keys of a port's external_ids. Operators read them with `ovs-vsctl list port`.
+const (
+	keyNetwork      = "sluice-network"
+	keyContainer    = "sluice-container"
+	keyIfName       = "sluice-ifname"
+	keyNetNS        = "sluice-netns"
+	keyPodNamespace = "sluice-pod-namespace"
+	keyPodName      = "sluice-pod-name"
+	keyPodUID       = "sluice-pod-uid"
+	keyIPs          = "sluice-ips"
+	keyMAC          = "sluice-mac"
+	keyCreated      = "sluice-created"
+)
+
+// freedPrefix begins the bridge's external_ids that keep when an address was freed.
+const freedPrefix = "sluice-freed-"
+
+// Key is what names an attachment, whole.
+type Key struct {
+	Network, ContainerID, IfName string
+}
+
+func (k Key) String() string { return k.Network + "/" + k.ContainerID + "/" + k.IfName }
+
+// Lease is an attachment and where its other end is.
+type Lease struct {
+	state.Attachment
+	// NetNS is the path of the sandbox's network namespace, as ADD was given it.
+	NetNS string
+}
+
+// Key of the lease.
+func (l Lease) Key() Key { return Key{l.Network, l.ContainerID, l.IfName} }
+
+// Holder says in words who has it: the pod, or the container.
+func (l Lease) Holder() string {
+	if l.PodName != "" {
+		return "pod " + l.PodNamespace + "/" + l.PodName
+	}
+	return "container " + l.ContainerID + " (" + l.IfName + ")"
+}
+
+// ExternalIDs are what the port's row holds.
+func (l Lease) ExternalIDs() map[string]string {
+	ips := make([]string, len(l.Addresses))
+	for i, a := range l.Addresses {
+		ips[i] = a.String()
+	}
+	m := map[string]string{
+		keyNetwork: l.Network, keyContainer: l.ContainerID, keyIfName: l.IfName, keyNetNS: l.NetNS,
+		keyIPs: strings.Join(ips, ","), keyMAC: l.MAC, keyCreated: strconv.FormatInt(l.Created, 10),
+	}
+	for k, v := range map[string]string{keyPodNamespace: l.PodNamespace, keyPodName: l.PodName, keyPodUID: l.PodUID} {
+		if v != "" {
+			m[k] = v
+		}
+	}
+	return m
+}
+
+// Parse reads a port's row. Ours is false for a port that is no attachment; an
+// error names the key that cannot be read.
+func Parse(port string, ofport int, ids map[string]string) (l Lease, ours bool, err error) {
+	if _, ok := ids[keyContainer]; !ok {
+		return Lease{}, false, nil
+	}
+	l = Lease{NetNS: ids[keyNetNS], Attachment: state.Attachment{
+		Network: ids[keyNetwork], ContainerID: ids[keyContainer], IfName: ids[keyIfName],
+		PodNamespace: ids[keyPodNamespace], PodName: ids[keyPodName], PodUID: ids[keyPodUID],
+		Port: port, MAC: ids[keyMAC],
+	}}
+	if ofport > 0 {
+		l.OFPort = uint32(ofport)
+	}
+	if _, err := net.ParseMAC(l.MAC); err != nil {
+		return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyMAC, err)
+	}
+	for s := range strings.SplitSeq(ids[keyIPs], ",") {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyIPs, err)
+		}
+		l.Addresses = append(l.Addresses, a)
+	}
+	if l.Created, err = strconv.ParseInt(cmp.Or(ids[keyCreated], "0"), 10, 64); err != nil {
+		return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyCreated, err)
+	}
+	return l, true, nil
+}
+
+// FreedKey is the bridge's external_ids key for a freed address.
+func FreedKey(a netip.Addr) string { return freedPrefix + a.String() }
+
+// FreedValue is its value.
+func FreedValue(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
+
+// Freed reads all freed addresses from a bridge's external_ids. What cannot be read
+// is left out: it costs an address its rest, and no more.
+func Freed(ids map[string]string) map[netip.Addr]time.Time {
+	out := map[netip.Addr]time.Time{}
+	for k, v := range ids {
+		name, ok := strings.CutPrefix(k, freedPrefix)
+		if !ok {
+			continue
+		}
+		a, err := netip.ParseAddr(name)
+		sec, err2 := strconv.ParseInt(v, 10, 64)
+		if err == nil && err2 == nil {
+			out[a] = time.Unix(sec, 0)
+		}
+	}
+	return out
+}

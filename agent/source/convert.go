@@ -1,0 +1,139 @@
+package source
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// Namespace keeps what state needs of a Namespace.
+func Namespace(ns *corev1.Namespace) state.Namespace {
+	return state.Namespace{Name: ns.Name, UID: string(ns.UID), Labels: ns.Labels}
+}
+
+// Node keeps what state needs of a Node. An address or podCIDR that cannot be read
+// is an error that names the field.
+func Node(n *corev1.Node) (state.Node, error) {
+	out := state.Node{
+		Name: n.Name, UID: string(n.UID), Labels: n.Labels,
+		Ready: true, Deleting: n.DeletionTimestamp != nil, Created: created(n.ObjectMeta),
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			out.Ready = c.Status == corev1.ConditionTrue
+		}
+	}
+	for _, a := range n.Status.Addresses {
+		if a.Type != corev1.NodeInternalIP {
+			continue
+		}
+		ip, err := netip.ParseAddr(a.Address)
+		if err != nil {
+			return out, fmt.Errorf("node %q: status.addresses: InternalIP %q is no address", n.Name, a.Address)
+		}
+		out.Addresses = append(out.Addresses, ip.Unmap())
+	}
+	cidrs := n.Spec.PodCIDRs
+	if len(cidrs) == 0 && n.Spec.PodCIDR != "" {
+		cidrs = []string{n.Spec.PodCIDR}
+	}
+	for _, c := range cidrs {
+		p, err := netip.ParsePrefix(c)
+		if err != nil {
+			return out, fmt.Errorf("node %q: spec.podCIDRs: %q is no CIDR, expected one like 10.244.1.0/24", n.Name, c)
+		}
+		if p != p.Masked() {
+			return out, fmt.Errorf("node %q: spec.podCIDRs: %q has bits set behind its prefix, expected %q", n.Name, c, p.Masked())
+		}
+		out.PodCIDRs = append(out.PodCIDRs, p)
+	}
+	return out, nil
+}
+
+// Pod keeps what state needs of a Pod.
+func Pod(p *corev1.Pod) (state.Pod, error) {
+	out := state.Pod{
+		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID), Labels: p.Labels,
+		Node: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork,
+		Finished: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
+		Deleting: p.DeletionTimestamp != nil, Created: created(p.ObjectMeta),
+	}
+	ips := p.Status.PodIPs
+	if len(ips) == 0 && p.Status.PodIP != "" {
+		ips = []corev1.PodIP{{IP: p.Status.PodIP}}
+	}
+	for _, i := range ips {
+		ip, err := netip.ParseAddr(i.IP)
+		if err != nil {
+			return out, fmt.Errorf("pod %q: status.podIPs: %q is no address", p.Namespace+"/"+p.Name, i.IP)
+		}
+		out.Addresses = append(out.Addresses, ip.Unmap())
+	}
+	return out, nil
+}
+
+func created(m metav1.ObjectMeta) int64 {
+	if m.CreationTimestamp.IsZero() {
+		return 0
+	}
+	return m.CreationTimestamp.Unix()
+}
+
+// Manifests turns objects back into Kubernetes objects that Namespace, Node and
+// Pod read to the same state, for printing.
+func Manifests(o Objects) []any {
+	var out []any
+	meta := func(namespace, name, uid string, labels map[string]string, created int64, deleting bool) metav1.ObjectMeta {
+		m := metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(uid), Labels: labels}
+		if created != 0 {
+			m.CreationTimestamp = metav1.Unix(created, 0)
+		}
+		if deleting {
+			t := metav1.Unix(max(created, 1), 0) // only that there is one is known
+			m.DeletionTimestamp = &t
+		}
+		return m
+	}
+	for _, ns := range o.Namespaces {
+		out = append(out, &corev1.Namespace{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
+			ObjectMeta: meta("", ns.Name, ns.UID, ns.Labels, 0, false),
+		})
+	}
+	for _, n := range o.Nodes {
+		node := &corev1.Node{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+			ObjectMeta: meta("", n.Name, n.UID, n.Labels, n.Created, n.Deleting),
+		}
+		for _, p := range n.PodCIDRs {
+			node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, p.String())
+		}
+		for _, a := range n.Addresses {
+			node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
+		}
+		if !n.Ready {
+			node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse}}
+		}
+		out = append(out, node)
+	}
+	for _, p := range o.Pods {
+		pod := &corev1.Pod{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+			ObjectMeta: meta(p.Namespace, p.Name, p.UID, p.Labels, p.Created, p.Deleting),
+		}
+		pod.Spec.NodeName, pod.Spec.HostNetwork = p.Node, p.HostNetwork
+		for _, a := range p.Addresses {
+			pod.Status.PodIPs = append(pod.Status.PodIPs, corev1.PodIP{IP: a.String()})
+		}
+		if p.Finished {
+			pod.Status.Phase = corev1.PodSucceeded
+		}
+		out = append(out, pod)
+	}
+	return out
+}

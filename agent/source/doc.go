@@ -1,0 +1,45 @@
+// Package source is where state comes from: the cluster's objects, turned into
+// package state's small types. Kubernetes' own types stop here.
+//
+// Two sources stand behind one interface: manifests.Dir reads a directory of
+// ordinary Kubernetes YAML, kube.Cluster watches an API server.
+package source
+
+import (
+	"context"
+
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// Objects are the cluster's objects as last known, in no order.
+type Objects struct {
+	Namespaces []state.Namespace
+	Nodes      []state.Node
+	Pods       []state.Pod
+}
+
+// Snapshot is what a source knows at one moment.
+type Snapshot struct {
+	// Objects are the last good ones: what could not be read leaves them as they were.
+	Objects Objects
+	// Synced is false until the source has been read whole once; Objects say nothing before.
+	Synced bool
+	// Version names Objects, Seen what was last found, readable or not. They are
+	// opaque and equal when Objects are all there is.
+	Version, Seen string
+	// Errors are what could not be read, each with its place.
+	Errors []string
+}
+
+// Source is a place where objects come from.
+type Source interface {
+	// Run watches until ctx ends. It returns an error only for what will never get
+	// better; all else is in the Snapshot.
+	Run(ctx context.Context) error
+	// Snapshot is what is known now. It may be called at any time.
+	Snapshot() Snapshot
+	// Changed gets a value after the snapshot has changed; several changes may be one value.
+	Changed() <-chan struct{}
+	// String says what it is, for people: "manifests /etc/sluice", "kubernetes https://…".
+	String() string
+}

@@ -1,0 +1,182 @@
+// Package kube watches a Kubernetes API server: the source of state in a cluster.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sluice-cni/sluice/agent/source"
+)
+
+// Cluster is an API server's objects as a source.Source.
+type Cluster struct {
+	client  kubernetes.Interface
+	host    string
+	log     *slog.Logger
+	changed chan struct{}
+
+	informers map[string]cache.SharedIndexInformer
+
+	mu     sync.Mutex
+	errors map[string]string // by resource
+}
+
+// Config is how to reach the API server: a kubeconfig file, or with an empty path
+// the in-cluster service account.
+func Config(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		c, err := rest.InClusterConfig()
+		if errors.Is(err, rest.ErrNotInCluster) {
+			return nil, errors.New("no source of state: not in a cluster; give --kubeconfig FILE or --manifests DIR")
+		}
+		return c, err
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+}
+
+// New watches with the given client once Run runs; host is for people.
+func New(client kubernetes.Interface, host string, log *slog.Logger) *Cluster {
+	c := &Cluster{client: client, host: host, log: log, changed: make(chan struct{}, 1), errors: map[string]string{}}
+	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
+	c.informers = map[string]cache.SharedIndexInformer{
+		"namespaces": f.Core().V1().Namespaces().Informer(),
+		"nodes":      f.Core().V1().Nodes().Informer(),
+		"pods":       f.Core().V1().Pods().Informer(),
+	}
+	return c
+}
+
+// slim drops what state never looks at, to keep the cache small.
+func slim(obj any) (any, error) {
+	switch o := obj.(type) {
+	case *corev1.Pod:
+		o.ManagedFields, o.Annotations = nil, nil
+		o.Spec = corev1.PodSpec{NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork}
+		o.Status = corev1.PodStatus{Phase: o.Status.Phase, PodIP: o.Status.PodIP, PodIPs: o.Status.PodIPs}
+	case *corev1.Node:
+		o.ManagedFields, o.Annotations = nil, nil
+		o.Status.Images, o.Status.VolumesAttached, o.Status.VolumesInUse = nil, nil, nil
+	case *corev1.Namespace:
+		o.ManagedFields, o.Annotations = nil, nil
+	case metav1.Object:
+		o.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+// String implements source.Source.
+func (c *Cluster) String() string { return "kubernetes " + c.host }
+
+// Changed implements source.Source.
+func (c *Cluster) Changed() <-chan struct{} { return c.changed }
+
+// Run implements source.Source.
+func (c *Cluster) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for name, inf := range c.informers {
+		if err := inf.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { c.failed(name, err) }); err != nil {
+			return fmt.Errorf("watch %s: %w", name, err)
+		}
+		notify := func() { c.succeeded(name) }
+		if _, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: func(any) { notify() }, UpdateFunc: func(any, any) { notify() }, DeleteFunc: func(any) { notify() },
+		}); err != nil {
+			return fmt.Errorf("watch %s: %w", name, err)
+		}
+		wg.Go(func() { inf.RunWithContext(ctx) })
+		wg.Go(func() {
+			if cache.WaitForCacheSync(ctx.Done(), inf.HasSynced) {
+				notify()
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// failed records why a resource cannot be watched.
+func (c *Cluster) failed(resource string, err error) {
+	text := fmt.Sprintf("watch %s: %v", resource, err)
+	if apierrors.IsForbidden(err) {
+		text = fmt.Sprintf("the agent may not list and watch %s: give its service account that right (RBAC): %v", resource, err)
+	}
+	c.mu.Lock()
+	known := c.errors[resource] == text
+	c.errors[resource] = text
+	c.mu.Unlock()
+	if !known {
+		c.log.Error("the last known state stays in force", "error", text)
+		c.notify()
+	}
+}
+
+func (c *Cluster) succeeded(resource string) {
+	c.mu.Lock()
+	delete(c.errors, resource)
+	c.mu.Unlock()
+	c.notify()
+}
+
+func (c *Cluster) notify() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Snapshot implements source.Source. Version is the resource versions of what is
+// cached.
+func (c *Cluster) Snapshot() source.Snapshot {
+	s := source.Snapshot{Synced: true}
+	for _, name := range slices.Sorted(maps.Keys(c.informers)) {
+		inf := c.informers[name]
+		s.Synced = s.Synced && inf.HasSynced()
+		if s.Version != "" {
+			s.Version += ","
+		}
+		s.Version += name + "=" + inf.LastSyncResourceVersion()
+		for _, obj := range inf.GetStore().List() {
+			if err := keep(&s.Objects, obj); err != nil {
+				s.Errors = append(s.Errors, err.Error())
+			}
+		}
+	}
+	s.Seen = s.Version
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(c.errors)) {
+		s.Errors = append(s.Errors, c.errors[name])
+	}
+	return s
+}
+
+// keep adds an object; of one with a field that cannot be read it keeps the rest.
+func keep(o *source.Objects, obj any) error {
+	switch obj := obj.(type) {
+	case *corev1.Namespace:
+		o.Namespaces = append(o.Namespaces, source.Namespace(obj))
+	case *corev1.Node:
+		n, err := source.Node(obj)
+		o.Nodes = append(o.Nodes, n)
+		return err
+	case *corev1.Pod:
+		p, err := source.Pod(obj)
+		o.Pods = append(o.Pods, p)
+		return err
+	}
+	return nil
+}
