@@ -2,7 +2,6 @@ package host
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,34 +20,34 @@ type Underlay struct {
 // FindUnderlay looks for the first of the addresses that is on a device of this
 // machine. The error lists what was found instead.
 func FindUnderlay(addresses []netip.Addr) (Underlay, error) {
-	links, err := netlink.LinkList()
+	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return Underlay{}, fmt.Errorf("list devices: %w", err)
+		return Underlay{}, fmt.Errorf("list addresses: %w", err)
 	}
-	devices := map[string][]netip.Addr{}
-	mtu := map[string]int{}
-	for _, l := range links {
-		name := l.Attrs().Name
-		mtu[name] = l.Attrs().MTU
-		list, err := netlink.AddrList(l, netlink.FAMILY_ALL)
-		if err != nil {
-			return Underlay{}, fmt.Errorf("list addresses of %s: %w", name, err)
-		}
+	for _, want := range addresses {
 		for _, a := range list {
-			devices[name] = append(devices[name], addrOf(a.IP))
+			if addrOf(a.IP) != want {
+				continue
+			}
+			link, err := netlink.LinkByIndex(a.LinkIndex)
+			if err != nil {
+				return Underlay{}, fmt.Errorf("device of %s: %w", want, err)
+			}
+			return Underlay{Device: link.Attrs().Name, Address: want, MTU: link.Attrs().MTU}, nil
 		}
-	}
-	if device, addr, ok := localAddress(addresses, devices); ok {
-		return Underlay{Device: device, Address: addr, MTU: mtu[device]}, nil
 	}
 	var found []string
-	for _, name := range slices.Sorted(maps.Keys(devices)) {
-		found = append(found, fmt.Sprintf("%s %v", name, devices[name]))
+	for _, a := range list {
+		if !a.IP.IsLoopback() && !a.IP.IsLinkLocalUnicast() {
+			found = append(found, addrOf(a.IP).String())
+		}
 	}
+	slices.Sort(found)
+	here := strings.Join(found, ", ")
 	if len(addresses) == 0 {
-		return Underlay{}, fmt.Errorf("the Node object has no InternalIP in status.addresses; devices here: %s", strings.Join(found, ", "))
+		return Underlay{}, fmt.Errorf("the Node object has no InternalIP in status.addresses; addresses here: %s", here)
 	}
-	return Underlay{}, fmt.Errorf("none of the Node's InternalIPs %v is on a device of this machine; found: %s", addresses, strings.Join(found, ", "))
+	return Underlay{}, fmt.Errorf("none of the Node's InternalIPs %v is on a device of this machine; addresses here: %s", addresses, here)
 }
 
 // KernelDatapath tells whether the running kernel has Open vSwitch's datapath.

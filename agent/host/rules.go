@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os/exec"
 	"strings"
 
@@ -136,18 +135,4 @@ func list(ctx context.Context) (string, error) {
 		}
 	}
 	return b.String(), nil
-}
-
-// localAddress finds the device that carries one of the addresses, in their order.
-func localAddress(addrs []netip.Addr, devices map[string][]netip.Addr) (device string, addr netip.Addr, ok bool) {
-	for _, a := range addrs {
-		for name, has := range devices {
-			for _, h := range has {
-				if h == a {
-					return name, a, true
-				}
-			}
-		}
-	}
-	return "", netip.Addr{}, false
 }

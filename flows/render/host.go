@@ -104,7 +104,7 @@ func HostSide(s state.State) Host {
 		h.Gateway.Addresses = append(h.Gateway.Addresses, netip.PrefixFrom(gw, gw.BitLen()))
 		if _, ok := source[gw.Is4()]; !ok {
 			source[gw.Is4()] = gw
-			h.Gateway.Neighbours = append(h.Gateway.Neighbours, Neighbour{routerFor(gw), RouterMAC.String()})
+			h.Gateway.Neighbours = append(h.Gateway.Neighbours, Neighbour{RouterFor(gw), RouterMAC.String()})
 		}
 	}
 	h.Rules.Local = own
@@ -118,7 +118,7 @@ func HostSide(s state.State) Host {
 	slices.SortFunc(h.Rules.Cluster, comparePrefix)
 	for _, p := range h.Rules.Cluster {
 		if src, ok := source[p.Addr().Is4()]; ok {
-			h.Routes = append(h.Routes, Route{To: p, Via: routerFor(p.Addr()), Source: src})
+			h.Routes = append(h.Routes, Route{To: p, Via: RouterFor(p.Addr()), Source: src})
 		}
 	}
 	// A pod may have an address that is in no podCIDR.
@@ -126,7 +126,7 @@ func HostSide(s state.State) Host {
 		for _, addr := range a.Addresses {
 			src, ok := source[addr.Is4()]
 			if ok && !slices.ContainsFunc(h.Rules.Cluster, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-				h.Routes = append(h.Routes, Route{To: netip.PrefixFrom(addr, addr.BitLen()), Via: routerFor(addr), Source: src})
+				h.Routes = append(h.Routes, Route{To: netip.PrefixFrom(addr, addr.BitLen()), Via: RouterFor(addr), Source: src})
 			}
 		}
 	}
@@ -135,7 +135,8 @@ func HostSide(s state.State) Host {
 	return h
 }
 
-func routerFor(a netip.Addr) netip.Addr {
+// RouterFor is the virtual router's address of an address's family.
+func RouterFor(a netip.Addr) netip.Addr {
 	if a.Is4() {
 		return Router
 	}

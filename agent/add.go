@@ -1,0 +1,354 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/conf"
+	"github.com/sluice-cni/sluice/cni/ipam"
+	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/ovs/db"
+)
+
+const (
+	tunnelPort  = flows.PortTunnel
+	gatewayPort = flows.PortGateway
+)
+
+var tableNames = flows.TableNames()
+
+// serve answers one CNI request.
+func (a *Agent) serve(ctx context.Context, req *wire.Request) (any, error) {
+	began := time.Now()
+	var result any
+	var err error
+	switch req.Command {
+	case wire.Add:
+		result, err = a.add(ctx, req)
+	case wire.Del:
+		err = a.del(ctx, req)
+	case wire.Status:
+		err = a.serving()
+	default:
+		err = types.NewError(types.ErrInternal, "CNI verb "+req.Command+" is not built yet", "")
+	}
+	log := a.log.With("verb", req.Command, "container", req.ContainerID, "ifname", req.IfName, "took", time.Since(began))
+	switch {
+	case err != nil:
+		log.Warn("CNI request failed", "error", err)
+	case req.Command != wire.Status:
+		log.Info("CNI request done")
+	}
+	return result, err
+}
+
+// serving is nil when ADD can be served: the last pass went well and there are
+// addresses to give.
+func (a *Agent) serving() error {
+	a.mu.Lock()
+	p := a.pass
+	a.mu.Unlock()
+	if p.number == 0 && p.err == nil && !p.connected {
+		return types.NewError(wire.CodeNotAvailable, "the agent is starting", "")
+	}
+	if p.err != nil {
+		return types.NewError(wire.CodeNotAvailable, "the agent cannot serve: "+p.err.Error(), "")
+	}
+	if self, _ := p.state.Self(); len(self.PodCIDRs) == 0 {
+		return types.NewError(wire.CodeNotAvailable, noPodCIDR(a.cfg.Node), "")
+	}
+	return nil
+}
+
+func noPodCIDR(node string) string {
+	return fmt.Sprintf("node %q has no pod addresses: its Node object has no spec.podCIDRs "+
+		"(run kube-controller-manager with --allocate-node-cidrs and --cluster-cidr, or set spec.podCIDR, or give \"ranges\" in the CNI configuration)", node)
+}
+
+// add plugs a cable in, in one pass: what it can do at the same time it does at the
+// same time. Whatever fails, nothing is left behind.
+func (a *Agent) add(ctx context.Context, req *wire.Request) (types.Result, error) {
+	c, l, err := a.attachment(req)
+	if err != nil {
+		return nil, err
+	}
+	if !a.attach.lock(ctx.Done(), l.Key()) {
+		return nil, tryAgain("gave up while another request for %s was under way", l.Key())
+	}
+	defer a.attach.unlock(l.Key())
+	if old, ok := a.attach.get(l.Key()); ok {
+		return nil, types.NewError(types.ErrInternal, fmt.Sprintf("%s is already attached: interface %s has address %v on port %s; DEL it first",
+			old.Holder(), old.IfName, old.Addresses, old.Port), "")
+	}
+	ovsdb, s, err := a.ready()
+	if err != nil {
+		return nil, err
+	}
+	if l, err = a.reserve(ovsdb, s, c, l); err != nil {
+		return nil, err
+	}
+	l, err = a.plug(ctx, ovsdb, s, c, l)
+	if err != nil {
+		return nil, err
+	}
+	return a.result(c, l, s)
+}
+
+// attachment reads and checks a request.
+func (a *Agent) attachment(req *wire.Request) (*conf.Conf, lease.Lease, error) {
+	c, err := conf.Parse(req.Config)
+	if err != nil {
+		return nil, lease.Lease{}, err
+	}
+	args, err := conf.ParseArgs(req.Args)
+	if err != nil {
+		return nil, lease.Lease{}, err
+	}
+	for _, err := range []error{conf.ValidateContainerID(req.ContainerID), conf.ValidateIfName(req.IfName)} {
+		if err != nil {
+			return nil, lease.Lease{}, err
+		}
+	}
+	if req.Command == wire.Add {
+		if err := conf.ValidateNetNS(req.NetNS); err != nil {
+			return nil, lease.Lease{}, err
+		}
+	}
+	return c, lease.Lease{NetNS: req.NetNS, Attachment: state.Attachment{
+		Network: c.Name, ContainerID: req.ContainerID, IfName: req.IfName,
+		PodNamespace: args.PodNamespace, PodName: args.PodName, PodUID: args.PodUID,
+		Port: wire.HostName(c.Name, req.ContainerID, req.IfName),
+	}}, nil
+}
+
+// ready is OVSDB and the state in force, or error 11: what may be better soon.
+func (a *Agent) ready() (*db.Client, state.State, error) {
+	ovsdb, err := a.ovsdb()
+	if err != nil {
+		return nil, state.State{}, tryAgain("%v", err)
+	}
+	a.mu.Lock()
+	p := a.pass
+	a.mu.Unlock()
+	if p.err != nil {
+		return nil, state.State{}, tryAgain("this node's flows are not in place: %v", p.err)
+	}
+	if p.state.Node == "" {
+		return nil, state.State{}, tryAgain("the agent is starting")
+	}
+	return ovsdb, p.state, nil
+}
+
+func tryAgain(format string, args ...any) error {
+	return types.NewError(types.ErrTryAgainLater, fmt.Sprintf(format, args...), "")
+}
+
+// reserve gives the attachment its addresses, MAC and port number, in memory.
+func (a *Agent) reserve(ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease) (lease.Lease, error) {
+	self, _ := s.Self()
+	ranges := c.Ranges
+	if ranges == nil {
+		ranges = self.PodCIDRs
+	}
+	if len(ranges) == 0 {
+		return l, tryAgain("%s", noPodCIDR(a.cfg.Node))
+	}
+	bridge, ok := ovsdb.Bridge(render.Bridge)
+	if !ok {
+		return l, tryAgain("bridge %s does not exist: the agent makes it again; see `sluicectl status`", render.Bridge)
+	}
+	freed := lease.Freed(bridge.ExternalIDs)
+	return a.attach.reserve(l, func(held map[netip.Addr]string) (lease.Lease, error) {
+		for _, family := range families(ranges) {
+			addr, err := ipam.Pick(family, held, freed, time.Now())
+			if errors.Is(err, ipam.ErrExhausted) {
+				return l, tryAgain("%v", err)
+			}
+			if err != nil {
+				return l, err
+			}
+			l.Addresses = append(l.Addresses, addr)
+		}
+		l.MAC = render.MAC(l.Addresses[0]).String()
+		l.OFPort = render.OFPort(l.Addresses[0], self.PodCIDRs)
+		l.Created = time.Now().UnixNano()
+		return l, nil
+	})
+}
+
+// families sorts ranges by family, IPv4 first: a pod gets an address of each.
+func families(ranges []netip.Prefix) [][]netip.Prefix {
+	var v4, v6 []netip.Prefix
+	for _, p := range ranges {
+		if p.Addr().Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	var out [][]netip.Prefix
+	for _, f := range [][]netip.Prefix{v4, v6} {
+		if len(f) > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// plug makes the cable, its port and its flows, or takes all of it back.
+func (a *Agent) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease) (_ lease.Lease, err error) {
+	spec, err := cableSpec(s, c, l)
+	if err != nil {
+		a.attach.gone(l.Key())
+		return l, err
+	}
+	cable, err := a.createCable(ctx, spec)
+	if err != nil {
+		a.attach.gone(l.Key())
+		return l, cniError(err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.unplugFailed(ovsdb, cable, l))
+			return
+		}
+		cable.Close()
+	}()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return cable.Configure(gctx) })
+	g.Go(func() error { return a.sync(gctx) })
+	var port db.Port
+	g.Go(func() (err error) {
+		note := db.BridgeNote{}
+		for _, addr := range l.Addresses {
+			note.Remove = append(note.Remove, lease.FreedKey(addr))
+		}
+		if err := ovsdb.AddPort(gctx, render.Bridge, portSpec(l), note); err != nil {
+			return fmt.Errorf("add port %s to bridge %s: %w", l.Port, render.Bridge, err)
+		}
+		port, err = ovsdb.WaitPort(gctx, render.Bridge, l.Port)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return l, cniError(err)
+	}
+	if got := uint32(port.OFPort); got != l.OFPort {
+		l.OFPort = got
+		a.attach.update(l)
+		if err := a.sync(ctx); err != nil {
+			return l, cniError(err)
+		}
+	}
+	a.attach.plugged(l)
+	return l, nil
+}
+
+// createCable makes the veth; one that an ADD left behind when it was cut short is
+// taken away first: the key is ours alone, and no row knows it.
+func (a *Agent) createCable(ctx context.Context, spec plug.Spec) (*plug.Cable, error) {
+	cable, err := plug.Create(ctx, spec)
+	if !errors.Is(err, plug.ErrHostNameTaken) {
+		return cable, err
+	}
+	a.log.Info("a cable that an earlier ADD left behind is taken away", "port", spec.HostName)
+	if err := plug.Remove(spec.HostName); err != nil {
+		return nil, err
+	}
+	return plug.Create(ctx, spec)
+}
+
+func cableSpec(s state.State, c *conf.Conf, l lease.Lease) (plug.Spec, error) {
+	mac, err := net.ParseMAC(l.MAC)
+	if err != nil {
+		return plug.Spec{}, err
+	}
+	mtu := c.MTU
+	if mtu == 0 {
+		mtu = render.MTU(s)
+	}
+	spec := plug.Spec{
+		HostName: l.Port, Alias: "sluice: " + l.Holder() + " " + l.IfName, NetNS: l.NetNS, IfName: l.IfName,
+		MAC: mac, MTU: mtu, Addresses: l.Addresses, RouterMAC: render.RouterMAC,
+		ChecksumOffloadOff: s.Facts.Datapath == "netdev",
+	}
+	for _, addr := range l.Addresses {
+		spec.Routers = append(spec.Routers, render.RouterFor(addr))
+	}
+	return spec, nil
+}
+
+func portSpec(l lease.Lease) db.PortSpec {
+	return db.PortSpec{Name: l.Port, OFPortRequest: int(l.OFPort), ExternalIDs: l.ExternalIDs()}
+}
+
+// undoBound is how long taking back a failed ADD may take; the request's own time
+// may be over.
+const undoBound = 10 * time.Second
+
+// unplugFailed takes a failed ADD back: row, cable, address, flows.
+func (a *Agent) unplugFailed(ovsdb *db.Client, cable *plug.Cable, l lease.Lease) error {
+	ctx, cancel := context.WithTimeout(context.Background(), undoBound)
+	defer cancel()
+	errs := []error{cable.Rollback()}
+	if _, err := ovsdb.DeletePort(ctx, render.Bridge, l.Port, db.BridgeNote{}); err != nil {
+		// The row may be there; without its cable it is collected when OVSDB is back.
+		errs = append(errs, fmt.Errorf("take back port %s: %w", l.Port, err))
+	}
+	a.attach.gone(l.Key())
+	a.kick()
+	return errors.Join(errs...)
+}
+
+// cniError gives errors that are somebody's fault their code.
+func cniError(err error) error {
+	var ns *plug.NetNSError
+	switch {
+	case errors.As(err, &ns):
+		return types.NewError(types.ErrInvalidEnvironmentVariables, "CNI_NETNS: "+err.Error(), "")
+	case errors.Is(err, db.ErrNotConnected), errors.Is(err, db.ErrUnknownOutcome), errors.Is(err, db.ErrNoBridge):
+		return tryAgain("%v", err)
+	}
+	return types.NewError(types.ErrInternal, err.Error(), "")
+}
+
+// result is what ADD answers, in the version that the configuration asked for.
+func (a *Agent) result(c *conf.Conf, l lease.Lease, s state.State) (types.Result, error) {
+	mtu := c.MTU
+	if mtu == 0 {
+		mtu = render.MTU(s)
+	}
+	r := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, DNS: c.DNS}
+	r.Interfaces = []*types100.Interface{
+		{Name: l.Port, Mtu: mtu},
+		{Name: l.IfName, Mac: l.MAC, Mtu: mtu, Sandbox: l.NetNS},
+	}
+	for _, addr := range l.Addresses {
+		router := net.IP(render.RouterFor(addr).AsSlice())
+		r.IPs = append(r.IPs, &types100.IPConfig{
+			Interface: types100.Int(1), Address: *ipNet(netip.PrefixFrom(addr, addr.BitLen())), Gateway: router,
+		})
+		zero := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if addr.Is6() {
+			zero = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		r.Routes = append(r.Routes, &types.Route{Dst: *ipNet(zero), GW: router})
+	}
+	return r.GetAsVersion(c.CNIVersion)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

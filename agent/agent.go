@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/agent/host"
+	"github.com/sluice-cni/sluice/agent/reconcile"
+	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/agent/source/kube"
+	"github.com/sluice-cni/sluice/agent/source/manifests"
+	"github.com/sluice-cni/sluice/cni/wire/server"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/ovs/db"
+	"github.com/sluice-cni/sluice/ovs/openflow"
+)
+
+// Agent is one node's daemon.
+type Agent struct {
+	cfg Config
+	log *slog.Logger
+	src source.Source
+
+	rec  *reconcile.Reconciler // used by the pass loop, and to dump by the API under recMu
+	host *host.Host            // used by the host loop
+	// recMu keeps the switch to one caller.
+	recMu sync.Mutex
+
+	// kicks asks for a pass, hostKicks for a look at the host's own state.
+	kicks, hostKicks chan struct{}
+
+	attach attachments
+	// collected is when the pass loop last held the leases against the cables.
+	collected time.Time
+
+	mu       sync.Mutex
+	db       *db.Client // nil while ovsdb-server is away
+	dbError  error
+	pass     passResult
+	want     uint64        // number of the last pass asked for
+	done     chan struct{} // closed and made anew after each pass
+	hostSide render.Host   // what the host must hold, from the last pass
+	hostOK   bool          // hostSide has been computed
+	hostErr  error
+	repairs  uint64 // of the host
+	started  time.Time
+	unplugs  sync.WaitGroup // ends of links under way
+}
+
+// passResult is what the last pass found.
+type passResult struct {
+	number   uint64
+	state    state.State
+	snapshot source.Snapshot
+	result   render.Result
+	// installed is the version of the input that is in force, since when.
+	installed string
+	since     time.Time
+	flows     int
+	repaired  uint64
+	connected bool
+	problems  []string
+	// err is why the flows are not those of state.
+	err error
+}
+
+// New makes an agent; Run runs it.
+func New(cfg Config, log *slog.Logger) (*Agent, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		cfg: cfg, log: log, host: host.New(log),
+		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), done: make(chan struct{}),
+		started: time.Now(),
+	}
+	a.attach.init()
+	mgmt := filepath.Join(cfg.OVSRunDir, render.Bridge+".mgmt")
+	a.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) { return openflow.Dial(ctx, mgmt, log) }, log)
+	if cfg.Manifests != "" {
+		a.src = manifests.NewDir(cfg.Manifests, log)
+		return a, nil
+	}
+	rest, err := kube.Config(cfg.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(rest)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes client: %w", err)
+	}
+	a.src = kube.New(client, rest.Host, log)
+	return a, nil
+}
+
+// Run serves until ctx ends. Flows, ports and host settings stay as they are: pods
+// go on without an agent.
+func (a *Agent) Run(ctx context.Context) error {
+	cni, err := server.Listen(a.cfg.CNISocket())
+	if err != nil {
+		return err
+	}
+	apiListener, err := server.Listen(a.cfg.AgentSocket())
+	if err != nil {
+		_ = cni.Close()
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	run := func(what string, f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	run("source", a.src.Run)
+	run("cni socket", func(ctx context.Context) error { return server.Serve(ctx, cni, a.serve, a.log) })
+	run("agent socket", func(ctx context.Context) error { return api.Serve(ctx, apiListener, a) })
+	run("ovsdb", a.dbLoop)
+	run("host notifications", func(ctx context.Context) error { return host.Watch(ctx, a.hostKicks) })
+	run("host", a.hostLoop)
+	run("flows", a.passLoop)
+	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)
+	<-ctx.Done()
+	wg.Wait()
+	a.unplugs.Wait()
+	a.recMu.Lock()
+	a.rec.Close()
+	a.recMu.Unlock()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	a.log.Info("agent stopped", "node", a.cfg.Node)
+	return nil
+}
+
+// dbRetry is how often ovsdb-server is looked for while it is away.
+const dbRetry = time.Second
+
+// dbLoop opens OVSDB and passes its changes on.
+func (a *Agent) dbLoop(ctx context.Context) error {
+	for {
+		c, err := db.Open(ctx, a.cfg.OVSDB, a.log)
+		a.mu.Lock()
+		a.db, a.dbError = c, err
+		a.mu.Unlock()
+		if err == nil {
+			break
+		}
+		a.kick()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(dbRetry):
+		}
+	}
+	c, _ := a.ovsdb()
+	defer c.Close()
+	for {
+		a.kick()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.Changes():
+		}
+	}
+}
+
+// ovsdb is the client, or why there is none.
+func (a *Agent) ovsdb() (*db.Client, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.db == nil {
+		if a.dbError != nil {
+			return nil, a.dbError
+		}
+		return nil, fmt.Errorf("connecting to OVSDB at %s", a.cfg.OVSDB)
+	}
+	if !a.db.Connected() {
+		return nil, fmt.Errorf("ovsdb-server at %s does not answer: is Open vSwitch running (systemctl status openvswitch-switch)?", a.cfg.OVSDB)
+	}
+	return a.db, nil
+}
+
+// kick asks for a pass.
+func (a *Agent) kick() { poke(a.kicks) }
+
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// sync waits until a pass that began after this call has ended, and returns its error.
+func (a *Agent) sync(ctx context.Context) error {
+	a.mu.Lock()
+	a.want++
+	mine := a.want
+	a.mu.Unlock()
+	a.kick()
+	for {
+		a.mu.Lock()
+		p, done := a.pass, a.done
+		a.mu.Unlock()
+		if p.number >= mine {
+			return p.err
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("waited for the flows to be installed: %w", context.Cause(ctx))
+		}
+	}
+}

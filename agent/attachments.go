@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// attachments are the cables of this node: those in OVSDB, and those being plugged
+// or unplugged at this moment. OVSDB is the store; this is what is known of it.
+type attachments struct {
+	mu sync.Mutex
+	// known are the rows as last seen, and those whose row is being written.
+	known map[lease.Key]lease.Lease
+	// plugging are in ADD: they hold their addresses, though there may be no row yet.
+	plugging map[lease.Key]bool
+	// leaving are in DEL: no flows any more, though the row may still be there.
+	leaving map[lease.Key]bool
+	// busy serialises the verbs on one attachment.
+	busy map[lease.Key]chan struct{}
+}
+
+func (t *attachments) init() {
+	t.known = map[lease.Key]lease.Lease{}
+	t.plugging = map[lease.Key]bool{}
+	t.leaving = map[lease.Key]bool{}
+	t.busy = map[lease.Key]chan struct{}{}
+}
+
+// lock waits for whoever works on the key; unlock lets the next one.
+func (t *attachments) lock(done <-chan struct{}, key lease.Key) bool {
+	for {
+		t.mu.Lock()
+		other, ok := t.busy[key]
+		if !ok {
+			t.busy[key] = make(chan struct{})
+			t.mu.Unlock()
+			return true
+		}
+		t.mu.Unlock()
+		select {
+		case <-other:
+		case <-done:
+			return false
+		}
+	}
+}
+
+func (t *attachments) unlock(key lease.Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.busy[key])
+	delete(t.busy, key)
+}
+
+// get finds an attachment by its key.
+func (t *attachments) get(key lease.Key) (lease.Lease, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.known[key]
+	return l, ok
+}
+
+// reserve enters a new attachment, once choose has given it its addresses. Choose
+// gets the addresses that are held, and by whom.
+func (t *attachments) reserve(l lease.Lease, choose func(held map[netip.Addr]string) (lease.Lease, error)) (lease.Lease, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	held := map[netip.Addr]string{}
+	for _, k := range t.known {
+		for _, a := range k.Addresses {
+			held[a] = k.Holder()
+		}
+	}
+	l, err := choose(held)
+	if err != nil {
+		return l, err
+	}
+	t.known[l.Key()] = l
+	t.plugging[l.Key()] = true
+	return l, nil
+}
+
+// plugged ends the reservation: the row holds the lease now.
+func (t *attachments) plugged(l lease.Lease) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known[l.Key()] = l
+	delete(t.plugging, l.Key())
+}
+
+// update changes what is known of an attachment that is being plugged.
+func (t *attachments) update(l lease.Lease) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known[l.Key()] = l
+}
+
+// leave takes an attachment's rights; its row is about to go.
+func (t *attachments) leave(key lease.Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leaving[key] = true
+}
+
+// stay takes leave back: the row could not be deleted.
+func (t *attachments) stay(key lease.Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.leaving, key)
+}
+
+// gone forgets an attachment: its row is deleted, or was never written.
+func (t *attachments) gone(key lease.Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.known, key)
+	delete(t.plugging, key)
+	delete(t.leaving, key)
+}
+
+// seen takes the rows of OVSDB in. It returns those that were known and whose row
+// somebody else has deleted. The rows are read under the lock: a transaction that
+// has returned is in what read returns, so what ADD and DEL then write here is
+// never older than the rows.
+func (t *attachments) seen(read func() []lease.Lease) (lost []lease.Lease) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	rows := read()
+	inDB := make(map[lease.Key]bool, len(rows))
+	for _, l := range rows {
+		inDB[l.Key()] = true
+		if old, ok := t.known[l.Key()]; ok && l.OFPort == 0 {
+			l.OFPort = old.OFPort // not told yet: what was asked for, or had before
+		}
+		t.known[l.Key()] = l
+	}
+	for key, l := range t.known {
+		if !inDB[key] && !t.plugging[key] && !t.leaving[key] {
+			lost = append(lost, l)
+		}
+	}
+	return lost
+}
+
+// all are the attachments whose flows must be there, in a stable order.
+func (t *attachments) all() []lease.Lease {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]lease.Lease, 0, len(t.known))
+	for key, l := range t.known {
+		if !t.leaving[key] {
+			out = append(out, l)
+		}
+	}
+	slices.SortFunc(out, func(a, b lease.Lease) int { return cmp.Compare(a.Key().String(), b.Key().String()) })
+	return out
+}
+
+// settled are those that are neither being plugged nor unplugged.
+func (t *attachments) settled() []lease.Lease {
+	all := t.all()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.DeleteFunc(all, func(l lease.Lease) bool { return t.plugging[l.Key()] })
+}
+
+func states(list []lease.Lease) []state.Attachment {
+	out := make([]state.Attachment, len(list))
+	for i, l := range list {
+		out[i] = l.Attachment
+	}
+	return out
+}
+
+// tryLock takes the key if nobody works on it.
+func (t *attachments) tryLock(key lease.Key) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.busy[key]; ok {
+		return false
+	}
+	t.busy[key] = make(chan struct{})
+	return true
+}

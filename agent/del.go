@@ -1,0 +1,84 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/db"
+)
+
+// del unplugs a cable. It is idempotent, needs no namespace, and succeeds when there
+// is nothing to delete. It answers once flows and row have gone; the link's end
+// (some 30 ms) is under way then and owned by the agent.
+func (a *Agent) del(ctx context.Context, req *wire.Request) error {
+	_, l, err := a.attachment(req)
+	if err != nil {
+		return err
+	}
+	if !a.attach.lock(ctx.Done(), l.Key()) {
+		return tryAgain("gave up while another request for %s was under way", l.Key())
+	}
+	held, ok := a.attach.get(l.Key())
+	if !ok {
+		// No lease: at most a cable that an ADD left behind.
+		defer a.attach.unlock(l.Key())
+		return plug.Remove(l.Port)
+	}
+	ovsdb, err := a.ovsdb()
+	if err == nil {
+		err = a.release(ctx, ovsdb, held)
+	}
+	if err != nil {
+		// Open vSwitch is away or slow. The pod goes all the same: its cable is taken
+		// here, and the lease is freed when its row can be, on that evidence.
+		a.log.Warn("the lease is freed later", "holder", held.Holder(), "error", err)
+	}
+	// The key stays locked until the cable has gone: an ADD of the same waits.
+	a.unplugs.Go(func() {
+		defer a.attach.unlock(l.Key())
+		if err := plug.Remove(held.Port); err != nil {
+			a.log.Error("cable not removed", "port", held.Port, "error", err)
+		}
+		a.kick()
+	})
+	return nil
+}
+
+// release frees the lease: the row with a note of when, and the flows, at once.
+func (a *Agent) release(ctx context.Context, ovsdb *db.Client, l lease.Lease) error {
+	a.attach.leave(l.Key())
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		_, err := ovsdb.DeletePort(gctx, render.Bridge, l.Port, freeing(l, time.Now()))
+		return err
+	})
+	var flows error
+	g.Go(func() error {
+		flows = a.sync(ctx) // a switch that is away has no flows to lose
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		a.attach.stay(l.Key())
+		return err
+	}
+	a.attach.gone(l.Key())
+	if flows != nil {
+		a.log.Warn("flows not removed yet", "holder", l.Holder(), "error", flows)
+	}
+	return nil
+}
+
+// freeing is the note of when the lease's addresses were freed.
+func freeing(l lease.Lease, now time.Time) db.BridgeNote {
+	note := db.BridgeNote{Set: map[string]string{}}
+	for _, addr := range l.Addresses {
+		note.Set[lease.FreedKey(addr)] = lease.FreedValue(now)
+	}
+	return note
+}

@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/ovs/db"
+)
+
+// State implements api.Agent.
+func (a *Agent) State() state.State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pass.state
+}
+
+// Status implements api.Agent.
+func (a *Agent) Status() api.Status {
+	ovsdb, dbErr := a.ovsdb()
+	a.mu.Lock()
+	p, hostErr, repairs := a.pass, a.hostErr, a.repairs
+	a.mu.Unlock()
+	s := p.state
+	out := api.Status{
+		Node: a.cfg.Node, Version: a.cfg.Version, Started: a.started,
+		Bridge: api.BridgeStatus{Name: render.Bridge, Datapath: s.Facts.Datapath, Why: s.Facts.DatapathReason, Connected: dbErr == nil && p.connected},
+		Tunnel: api.TunnelStatus{
+			Encapsulation: render.Encapsulation(a.cfg.Cluster), LocalAddress: text(s.Facts.TunnelAddress),
+			Device: s.Facts.UnderlayDevice, DeviceMTU: s.Facts.UnderlayMTU,
+		},
+		Input: api.InputStatus{
+			Source: a.src.String(), Seen: p.snapshot.Seen, Installed: p.installed, Errors: p.snapshot.Errors, Since: p.since,
+		},
+		Flows: api.FlowStatus{Desired: len(p.result.Flows), Installed: p.flows, Repaired: p.repaired},
+		Host:  api.HostSideStatus{Repaired: repairs},
+		MTU:   render.MTU(s),
+	}
+	problem := func(format string, args ...any) { out.Problems = append(out.Problems, fmt.Sprintf(format, args...)) }
+	for _, e := range p.snapshot.Errors {
+		problem("input: %s; the last good state stays in force", e)
+	}
+	if p.err != nil {
+		out.Flows.Error = p.err.Error()
+		problem("flows: %v", p.err)
+	}
+	if hostErr != nil {
+		out.Host.Error = hostErr.Error()
+		problem("host: %v", hostErr)
+	}
+	self, known := s.Self()
+	if known && len(self.PodCIDRs) == 0 {
+		problem("%s", noPodCIDR(a.cfg.Node))
+	}
+	for _, c := range append(p.problems, p.result.Conflicts...) {
+		problem("%s", c)
+	}
+	out.Ready = p.err == nil && known && len(self.PodCIDRs) > 0
+	out.PodCIDRs = prefixes(self.PodCIDRs)
+	for _, n := range s.Nodes {
+		if n.Name != a.cfg.Node {
+			out.Peers = append(out.Peers, api.PeerStatus{
+				Node: n.Name, Address: text(render.TunnelAddress(n, s)), PodCIDRs: prefixes(n.PodCIDRs),
+			})
+		}
+	}
+	if ovsdb != nil {
+		out.Bridge.OVSVersion = ovsdb.Server().OVSVersion
+		out.Ports = a.ports(ovsdb)
+	}
+	return out
+}
+
+// ports are all ports of the bridge but its own.
+func (a *Agent) ports(ovsdb *db.Client) []api.PortStatus {
+	pods := map[string]state.Attachment{}
+	for _, l := range a.attach.all() {
+		pods[l.Port] = l.Attachment
+	}
+	var out []api.PortStatus
+	for _, p := range ovsdb.Ports(render.Bridge) {
+		s := api.PortStatus{Name: p.Name, OFPort: p.OFPort, Kind: "foreign", Error: p.Error, MAC: p.MACInUse}
+		pod, isPod := pods[p.Name]
+		switch {
+		case p.Name == render.Bridge:
+			continue
+		case p.Name == render.GatewayDevice:
+			s.Kind = "gateway"
+		case p.Name == render.TunnelDevice:
+			s.Kind, s.MAC = "tunnel", ""
+		case isPod:
+			s.Kind, s.MAC, s.Network, s.ContainerID, s.IfName = "pod", pod.MAC, pod.Network, pod.ContainerID, pod.IfName
+			if pod.PodName != "" {
+				s.Pod = pod.PodNamespace + "/" + pod.PodName
+			}
+			for _, addr := range pod.Addresses {
+				s.Addresses = append(s.Addresses, addr.String())
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Flows implements api.Agent.
+func (a *Agent) Flows(ctx context.Context) ([]api.Flow, error) {
+	a.mu.Lock()
+	owners := a.pass.result.Owners
+	a.mu.Unlock()
+	a.recMu.Lock()
+	entries, err := a.rec.Dump(ctx)
+	a.recMu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]flows.Flow, 0, len(entries))
+	stats := make(map[flows.Key]flows.Stats, len(entries))
+	var out []api.Flow
+	for _, e := range entries {
+		if e.Strange != "" {
+			out = append(out, api.Flow{
+				Table: int(e.Flow.Table), Priority: int(e.Flow.Priority), Text: e.Strange,
+				Packets: e.Stats.Packets, Bytes: e.Stats.Bytes, Owner: "somebody else",
+			})
+			continue
+		}
+		list = append(list, e.Flow)
+		stats[e.Flow.Key()] = e.Stats
+	}
+	flows.Sort(list)
+	for _, f := range list {
+		s := stats[f.Key()]
+		info := api.Flow{
+			Table: int(f.Table), Priority: int(f.Priority), Text: f.String(), Packets: s.Packets, Bytes: s.Bytes,
+			Owner: "somebody else", Drops: len(f.Actions) == 0,
+		}
+		if o, ok := owners[f.Cookie.Owner()]; ok {
+			info.Owner, info.Rule = o.String(), f.Cookie.Rule().String()
+		}
+		out = append(out, info)
+	}
+	return out, nil
+}
+
+func text(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func prefixes(list []netip.Prefix) []string {
+	var out []string
+	for _, p := range list {
+		out = append(out, p.String())
+	}
+	return out
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/agent/source/manifests"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+func stateCommand(client func() *api.Client) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "state",
+		Short: "What the agent takes as its input, as YAML that render -f reads",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := client().State(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if s.Node == "" {
+				return fmt.Errorf("the agent has no state yet: see `sluicectl status`")
+			}
+			switch output {
+			case "", "yaml":
+				return printState(cmd.OutOrStdout(), s)
+			case "json":
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			return badOutput(output, "yaml or json")
+		},
+	}
+	outputFlag(cmd, &output, "yaml, json")
+	return cmd
+}
+
+func printState(w io.Writer, s state.State) error {
+	objects := source.Manifests(source.Objects{Namespaces: s.Namespaces, Nodes: s.Nodes, Pods: s.Pods})
+	objects = append(objects, manifests.NodeState{
+		TypeMeta:    metav1.TypeMeta{APIVersion: manifests.NodeStateAPIVersion, Kind: manifests.NodeStateKind},
+		ObjectMeta:  metav1.ObjectMeta{Name: s.Node},
+		Attachments: s.Attachments, Facts: s.Facts, Config: s.Config,
+	})
+	for _, o := range objects {
+		text, err := yaml.Marshal(o)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "---\n%s", text)
+	}
+	return nil
+}
