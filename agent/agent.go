@@ -68,7 +68,9 @@ type passResult struct {
 	flows     int
 	repaired  uint64
 	connected bool
-	problems  []string
+	// connection counts how often the switch was connected to.
+	connection uint64
+	problems   []string
 	// err is why the flows are not those of state.
 	err error
 }

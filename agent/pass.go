@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/ovs/appctl"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
 
@@ -62,7 +63,8 @@ func (a *Agent) onePass(ctx context.Context, full bool) error {
 		p.installed, p.since = p.snapshot.Version, time.Now()
 	}
 	a.recMu.Lock()
-	p.flows, p.repaired, p.connected = a.rec.Installed(), a.rec.Repaired(), a.rec.Connected()
+	p.flows, p.repaired, p.connection = a.rec.Installed(), a.rec.Repaired(), a.rec.Connection()
+	p.connected = a.rec.Connected()
 	a.recMu.Unlock()
 	if p.err != nil && (last.err == nil || last.err.Error() != p.err.Error()) && ctx.Err() == nil {
 		a.log.Error("this node's flows are not those of its state", "error", p.err)
@@ -73,7 +75,7 @@ func (a *Agent) onePass(ctx context.Context, full bool) error {
 	a.pass = p
 	if p.err == nil {
 		side := render.HostSide(p.state)
-		if !a.hostOK || side.String() != a.hostSide.String() {
+		if !a.hostOK || side.String() != a.hostSide.String() || p.connection != last.connection {
 			poke(a.hostKicks)
 		}
 		a.hostSide, a.hostOK = side, true
@@ -261,25 +263,34 @@ func (a *Agent) collect(ctx context.Context, ovsdb *db.Client, lost []lease.Leas
 	return errors.Join(errs...)
 }
 
+// The rhythm of the host's side: notifications are taken together, and rules, which
+// have none, are looked at now and then.
+const (
+	hostPause = 50 * time.Millisecond
+	rulesLook = 3 * time.Second
+)
+
 // hostLoop keeps the host's own side.
 func (a *Agent) hostLoop(ctx context.Context) error {
-	ticker := time.NewTicker(3 * time.Second)
+	ticker := time.NewTicker(rulesLook)
 	defer ticker.Stop()
+	neighbours := tunnelNeighbours{ovs: appctl.Client{RunDir: a.cfg.OVSRunDir}}
 	for {
+		look := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.hostKicks:
-			a.kick() // the underlay may have changed too
 		case <-ticker.C:
+			look = true
 		}
 		a.mu.Lock()
-		want, ok, last := a.hostSide, a.hostOK, a.hostErr
+		want, ok, last, s, connection := a.hostSide, a.hostOK, a.hostErr, a.pass.state, a.pass.connection
 		a.mu.Unlock()
 		if !ok {
 			continue
 		}
-		err := a.host.Apply(ctx, want)
+		err := errors.Join(a.host.Apply(ctx, want, look), neighbours.keep(ctx, s, connection))
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -289,5 +300,9 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 		a.mu.Lock()
 		a.hostErr, a.repairs = err, a.host.Repaired()
 		a.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(hostPause):
+		}
 	}
 }

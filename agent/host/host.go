@@ -36,15 +36,17 @@ func New(log *slog.Logger) *Host { return &Host{log: log, rules: &rules{}} }
 // Repaired counts what was put right behind others.
 func (h *Host) Repaired() uint64 { return h.repaired }
 
-// Apply puts the desired state in place. The error joins all that could not be done;
-// the rest is done nevertheless.
-func (h *Host) Apply(ctx context.Context, want render.Host) error {
+// Apply puts the desired state in place. With look it holds the nftables rules
+// against what nft lists, which takes a process; without, only a change of the
+// desired rules does. The error joins all that could not be done; the rest is done
+// nevertheless.
+func (h *Host) Apply(ctx context.Context, want render.Host, look bool) error {
 	before := h.changes
 	var errs []error
 	for _, s := range want.Sysctls {
 		errs = append(errs, h.sysctl(s))
 	}
-	errs = append(errs, h.rulesets(ctx, want.Rules))
+	errs = append(errs, h.rulesets(ctx, want.Rules, look))
 	if want.Gateway.MAC != "" {
 		errs = append(errs, h.gateway(want.Gateway, want.Routes))
 	}

@@ -23,9 +23,12 @@ type rules struct {
 
 // rulesets applies the rules if they are others than last time, or no longer what
 // was left there.
-func (h *Host) rulesets(ctx context.Context, want render.Rules) error {
+func (h *Host) rulesets(ctx context.Context, want render.Rules, look bool) error {
 	text := fmt.Sprintf("%+v", want)
 	if text == h.rules.want {
+		if !look {
+			return nil
+		}
 		have, err := list(ctx)
 		if err != nil {
 			return err
@@ -77,7 +80,7 @@ func inet(tx *knftables.Transaction, want render.Rules) {
 			}
 		}
 		tx.Add(&knftables.Chain{
-			Name: "masquerade", Type: knftables.PtrTo(knftables.NATType), Hook: knftables.PtrTo(knftables.PostroutingHook),
+			Name: "leaving", Type: knftables.PtrTo(knftables.NATType), Hook: knftables.PtrTo(knftables.PostroutingHook),
 			Priority: knftables.PtrTo(knftables.SNATPriority),
 			Comment:  knftables.PtrTo("what pods send out of the cluster leaves with the node's address"),
 		})
@@ -86,7 +89,7 @@ func inet(tx *knftables.Transaction, want render.Rules) {
 			if p.Addr().Is6() {
 				ip, set = "ip6", "@cluster6"
 			}
-			tx.Add(&knftables.Rule{Chain: "masquerade", Rule: knftables.Concat(
+			tx.Add(&knftables.Rule{Chain: "leaving", Rule: knftables.Concat(
 				"oifname != ", quoted(render.GatewayDevice), ip, "saddr", p.String(), ip, "daddr != ", set, "masquerade")})
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Watch sends to changed (which has room for one) whenever a link, an address or a
-// route of this namespace changes, until ctx ends.
+// Watch sends to changed (which has room for one) whenever a link, an address, a
+// route or a neighbour of this namespace changes, until ctx ends.
 func Watch(ctx context.Context, changed chan<- struct{}) error {
 	links := make(chan netlink.LinkUpdate, 64)
 	addrs := make(chan netlink.AddrUpdate, 64)
@@ -22,6 +22,10 @@ func Watch(ctx context.Context, changed chan<- struct{}) error {
 	if err := netlink.RouteSubscribe(routes, ctx.Done()); err != nil {
 		return fmt.Errorf("watch routes: %w", err)
 	}
+	neighbours := make(chan netlink.NeighUpdate, 64)
+	if err := netlink.NeighSubscribe(neighbours, ctx.Done()); err != nil {
+		return fmt.Errorf("watch neighbours: %w", err)
+	}
 	for {
 		var ok bool
 		select {
@@ -31,10 +35,12 @@ func Watch(ctx context.Context, changed chan<- struct{}) error {
 			go drain(links)
 			go drain(addrs)
 			go drain(routes)
+			go drain(neighbours)
 			return nil
 		case _, ok = <-links:
 		case _, ok = <-addrs:
 		case _, ok = <-routes:
+		case _, ok = <-neighbours:
 		}
 		if !ok && ctx.Err() == nil {
 			return fmt.Errorf("the kernel's notifications ended")

@@ -25,6 +25,8 @@ type Reconciler struct {
 	installed map[flows.Key]flows.Flow
 	// repaired counts flows found to be other than this Reconciler left them.
 	repaired uint64
+	// connection counts the switches that were opened.
+	connection uint64
 }
 
 // New makes a Reconciler that opens its switch when first needed, and again when
@@ -44,6 +46,10 @@ func (r *Reconciler) Repaired() uint64 { return r.repaired }
 
 // Installed is the number of flows that the switch holds.
 func (r *Reconciler) Installed() int { return len(r.installed) }
+
+// Connection counts how often the switch was opened: another number means that it
+// may have been restarted in between.
+func (r *Reconciler) Connection() uint64 { return r.connection }
 
 // Connected tells whether the switch answered when last asked.
 func (r *Reconciler) Connected() bool { return r.sw != nil }
@@ -68,6 +74,7 @@ func (r *Reconciler) apply(ctx context.Context, desired []flows.Flow, look bool)
 			return err
 		}
 		r.sw, r.installed = sw, nil
+		r.connection++
 	}
 	var strange []openflow.Entry
 	if look || r.installed == nil {

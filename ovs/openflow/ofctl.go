@@ -56,11 +56,17 @@ func (o *Ofctl) Apply(ctx context.Context, c Change) error {
 		return nil
 	}
 	var b strings.Builder
+	for _, g := range c.PutGroups {
+		fmt.Fprintf(&b, "group delete group_id=%d\ngroup add %s\n", g.ID, g)
+	}
 	for _, e := range c.Remove {
 		b.WriteString("flow delete_strict " + removal(e) + "\n")
 	}
 	for _, f := range c.Add {
 		b.WriteString("flow add " + f.String() + "\n")
+	}
+	for _, id := range c.RemoveGroups {
+		fmt.Fprintf(&b, "group delete group_id=%d\n", id)
 	}
 	_, err := o.run(ctx, b.String(), "bundle", o.socket, "-")
 	return err

@@ -1,8 +1,3 @@
-// Package openflow programs a bridge's flow tables.
-//
-// Switch is all that the agent needs of it; Dial (native OpenFlow 1.5 on the
-// bridge's management socket) makes one. Text in ovs-ofctl's syntax is for people
-// and tests; both come from the same typed flows.Flow.
 package openflow
 
 import (
@@ -38,14 +33,26 @@ type Entry struct {
 	Strange string
 }
 
-// Change is a set of changes to the flow tables.
+// Change is a set of changes to the flow tables. They are made in the order
+// PutGroups, Remove, Add, RemoveGroups, so that no flow that stays ever names a
+// group that is not there.
 type Change struct {
 	// Add puts flows in, in place of those with the same key.
 	Add []flows.Flow
 	// Remove takes flows out, by their keys (or as Strange); one that is not there
 	// is no error. Removals come before additions.
 	Remove []Entry
+	// PutGroups puts groups in, in place of those with the same number.
+	PutGroups []flows.Group
+	// RemoveGroups takes groups out by their numbers, and with each of them the
+	// flows that still name it; one that is not there is no error.
+	RemoveGroups []uint32
 }
 
 // Empty tells whether there is nothing to do.
-func (c Change) Empty() bool { return len(c.Add) == 0 && len(c.Remove) == 0 }
+func (c Change) Empty() bool { return c.size() == 0 }
+
+// size is the number of messages that make the change.
+func (c Change) size() int {
+	return len(c.PutGroups) + len(c.Remove) + len(c.Add) + len(c.RemoveGroups)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/plugins/pkg/testutils"
+	"github.com/vishvananda/netlink"
+
+	"github.com/sluice-cni/sluice/cni/wire"
+)
+
+// host moves the test's thread, and with it the processes it starts, into a fresh
+// network namespace. It needs root. The thread stays locked and so ends with the test.
+func host(t *testing.T) {
+	t.Helper()
+	ns, err := testutils.NewNS()
+	if err != nil {
+		t.Fatalf("make a network namespace (as root?): %v", err)
+	}
+	t.Cleanup(func() {
+		ns.Close()
+		if err := testutils.UnmountNS(ns); err != nil {
+			t.Error(err)
+		}
+	})
+	runtime.LockOSThread()
+	if err := ns.Set(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func addVeth(t *testing.T, name, peer string) {
+	t.Helper()
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func links(t *testing.T) (names []string) {
+	t.Helper()
+	list, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range list {
+		if l.Attrs().Name != "lo" {
+			names = append(names, l.Attrs().Name)
+		}
+	}
+	return names
+}
+
+func TestDELSucceedsWithoutAnAgent(t *testing.T) {
+	for name, socket := range map[string]func(t *testing.T) string{
+		"that is there":    func(*testing.T) string { return "/nonexistent/cni.sock" },
+		"that speaks":      func(t *testing.T) string { return strangeAgent(t, "", false) },
+		"that makes sense": func(t *testing.T) string { return strangeAgent(t, frame("hello"), false) },
+		"that answers":     func(t *testing.T) string { return strangeAgent(t, "", true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := socket(t) // before the thread moves
+			host(t)
+			addVeth(t, wire.HostName("pods", "c1", "eth0"), "peer0")
+			addVeth(t, wire.HostName("pods", "c2", "eth0"), "peer1")
+
+			o := runPlugin(t, config(path), variables("DEL")...)
+			if o.status != 0 || o.stdout != "" || !strings.Contains(o.stderr, wire.HostName("pods", "c1", "eth0")) {
+				t.Errorf("%+v", o)
+			}
+			if o.took > 8*time.Second {
+				t.Errorf("it took %v", o.took)
+			}
+			if left := strings.Join(links(t), " "); !strings.Contains(left, "peer1") || strings.Contains(left, "peer0") {
+				t.Errorf("left are %s", left)
+			}
+
+			if path != "/nonexistent/cni.sock" {
+				return
+			}
+			if o := runPlugin(t, config(path), variables("DEL")...); o.status != 0 || o.stdout != "" {
+				t.Errorf("the second time: %+v", o)
+			}
+		})
+	}
+}
+
+func TestDeletingALinkThatTheKernelKeepsIsAnError(t *testing.T) {
+	host(t)
+	if err := deleteLink("lo"); err == nil {
+		t.Error("lo is deleted")
+	}
+}
+
+func TestAnswersOfNetlinkAreRead(t *testing.T) {
+	for name, m := range map[string][]byte{"short": make([]byte, 10), "of another kind": make([]byte, 40)} {
+		if _, err := acknowledged(m); err == nil {
+			t.Errorf("one that is %s is taken", name)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package conf
+
+import (
+	"encoding/json"
+	"net/netip"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// Type is the value of "type": the name of the executable in CNI_PATH.
+const Type = "sluice"
+
+// Conf is the network configuration.
+//
+//	{
+//	  "cniVersion": "1.1.0",
+//	  "name": "pods",
+//	  "type": "sluice",
+//	  "socket": "/run/sluice/cni.sock",
+//	  "mtu": 1450,
+//	  "ranges": ["10.244.3.0/24", "fd00:3::/64"]
+//	}
+type Conf struct {
+	// CNIVersion ("cniVersion", required) is the version of the specification that
+	// the answer must have, one of wire.Versions.
+	CNIVersion string
+	// Name ("name", required) is the network's name, unique on the node: part of
+	// each attachment's key.
+	Name string
+	// Socket ("socket") is the absolute path of the agent's socket, at most 107
+	// bytes. Default: wire.DefaultSocket.
+	Socket string
+	// MTU ("mtu") is the link maximum of pods in bytes, 68 to 65535, and 1280 at
+	// least if a range is IPv6. 0 (not given): the agent finds it out.
+	MTU int
+	// Ranges ("ranges") are where addresses come from, in this order, instead of
+	// the Node's podCIDRs. Each is a prefix without host bits, with room for at
+	// least one pod besides the network, the gateway (its first host address) and
+	// the broadcast address; no two overlap. Nil if not given.
+	Ranges []netip.Prefix
+	// DNS ("dns") is handed back in the result, unused.
+	DNS types.DNS
+
+	// PrevResult ("prevResult") is the result of the ADD, in a DEL or a CHECK. The
+	// runtime adds it. Nil if not given.
+	PrevResult json.RawMessage
+	// ValidAttachments ("cni.dev/valid-attachments", or its older spelling
+	// "cni.dev/attachments"; both are united) are what GC must leave alone. The
+	// runtime adds them.
+	ValidAttachments []Attachment
+	// AttachmentsListed tells an empty list, after which all may go, from a missing
+	// one (or null), after which nothing may be deleted.
+	AttachmentsListed bool
+}
+
+// Attachment is the runtime's name of one cable (types.GCAttachment).
+type Attachment struct {
+	ContainerID string
+	IfName      string
+}

@@ -1,0 +1,233 @@
+package conf_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-cni/sluice/cni/conf"
+	"github.com/sluice-cni/sluice/cni/wire"
+)
+
+// with is a minimal configuration with more fields.
+func with(fields string) string {
+	if fields != "" {
+		fields = ", " + fields
+	}
+	return `{"cniVersion": "1.1.0", "name": "pods", "type": "sluice"` + fields + `}`
+}
+
+func cniError(t *testing.T, err error) *types.Error {
+	t.Helper()
+	var e *types.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("error is %#v, no *types.Error", err)
+	}
+	return e
+}
+
+func TestAGoodConfigurationIsRead(t *testing.T) {
+	usual := func(change func(*conf.Conf)) conf.Conf {
+		c := conf.Conf{CNIVersion: "1.1.0", Name: "pods", Socket: wire.DefaultSocket}
+		change(&c)
+		return c
+	}
+	for name, c := range map[string]struct {
+		text string
+		want conf.Conf
+	}{
+		"the least there can be": {with(``), usual(func(*conf.Conf) {})},
+		"all that an administrator can say": {
+			with(`"socket": "/run/other.sock", "mtu": 1450, "ranges": ["10.244.3.0/24", "fd00:3::/64"],
+				"dns": {"nameservers": ["10.96.0.10"], "search": ["cluster.local"]}`),
+			usual(func(c *conf.Conf) {
+				c.Socket, c.MTU = "/run/other.sock", 1450
+				c.Ranges = []netip.Prefix{netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("fd00:3::/64")}
+				c.DNS = types.DNS{Nameservers: []string{"10.96.0.10"}, Search: []string{"cluster.local"}}
+			}),
+		},
+		"what runtimes add": {
+			with(`"prevResult": {"ips": []}, "runtimeConfig": {}, "capabilities": {"portMappings": false}, "args": {"cni": {"labels": []}},
+				"disableCheck": true, "disableGC": false, "cniVersions": ["1.1.0"], "loadOnlyInlinedPlugins": true, "cni.dev/new": 1`),
+			usual(func(c *conf.Conf) { c.PrevResult = json.RawMessage(`{"ips": []}`) }),
+		},
+		"nulls where a runtime has no value": {
+			with(`"prevResult": null, "runtimeConfig": null, "capabilities": null, "args": null, "dns": null, "ipam": null, "cni.dev/valid-attachments": null`),
+			usual(func(*conf.Conf) {}),
+		},
+		"an ipam that delegates nothing": {with(`"ipam": {}`), usual(func(*conf.Conf) {})},
+		"attachments for GC": {
+			with(`"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}, {"containerID": "b", "ifname": "eth0"}],
+				"cni.dev/attachments": [{"containerID": "a", "ifname": "eth0"}, {"containerID": "c", "ifname": "eth1"}]`),
+			usual(func(c *conf.Conf) {
+				c.ValidAttachments, c.AttachmentsListed = []conf.Attachment{{"a", "eth0"}, {"b", "eth0"}, {"c", "eth1"}}, true
+			}),
+		},
+		"an empty list of attachments": {
+			with(`"cni.dev/valid-attachments": []`),
+			usual(func(c *conf.Conf) { c.AttachmentsListed = true }),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for reader, parse := range map[string]func([]byte) (*conf.Conf, error){"Parse": conf.Parse, "ParseLoosely": conf.ParseLoosely} {
+				got, err := parse([]byte(c.text))
+				if err != nil {
+					t.Fatalf("%s: %v", reader, err)
+				}
+				if diff := cmp.Diff(&c.want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+					t.Errorf("%s: %s", reader, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryVersionIsRead(t *testing.T) {
+	for _, v := range wire.Versions() {
+		c, err := conf.Parse([]byte(strings.Replace(with(""), "1.1.0", v, 1)))
+		if err != nil || c.CNIVersion != v {
+			t.Errorf("%s: %v, error %v", v, c, err)
+		}
+	}
+}
+
+func TestABadConfigurationIsRefusedInWords(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		code uint
+		msg  string
+	}{
+		"nothing at all":         {"  \n", 6, `network configuration: expected a JSON object on standard input, found nothing`},
+		"no JSON":                {"{\n \"name\": pods}", 6, `network configuration: not valid JSON at line 2, column 10: invalid character 'p' looking for beginning of value`},
+		"more than one object":   {with("") + "{}", 6, `network configuration: not valid JSON at line 1, column 58: invalid character '{' after top-level value`},
+		"a list":                 {`["a"]`, 6, `network configuration: expected a JSON object, found ["a"]`},
+		"a null":                 {`null`, 6, `network configuration: expected a JSON object, found null`},
+		"no cniVersion":          {`{"name": "pods", "type": "sluice"}`, 1, `cniVersion: expected one of 0.3.1, 0.4.0, 1.0.0, 1.1.0, found nothing`},
+		"an old cniVersion":      {`{"cniVersion": "0.2.0", "name": "pods"}`, 1, `cniVersion: expected one of 0.3.1, 0.4.0, 1.0.0, 1.1.0, found "0.2.0"`},
+		"a cniVersion to come":   {`{"cniVersion": "2.0.0", "name": "pods"}`, 1, `cniVersion: expected one of 0.3.1, 0.4.0, 1.0.0, 1.1.0, found "2.0.0"`},
+		"no name":                {`{"cniVersion": "1.1.0", "type": "sluice"}`, 7, `name: expected a letter or digit, then letters, digits, '_', '.' or '-', found nothing`},
+		"a name of a path":       {`{"cniVersion": "1.1.0", "name": "../x", "type": "sluice"}`, 7, `name: expected a letter or digit, then letters, digits, '_', '.' or '-', found "../x"`},
+		"a name with a newline":  {`{"cniVersion": "1.1.0", "name": "a\n", "type": "sluice"}`, 7, `name: expected a letter or digit, then letters, digits, '_', '.' or '-', found "a\n"`},
+		"another plugin's type":  {`{"cniVersion": "1.1.0", "name": "pods", "type": "bridge"}`, 7, `type: expected "sluice", found "bridge"`},
+		"an mtu in words":        {with(`"mtu": "fast"`), 7, `mtu: expected an integer between 68 and 65535, found "fast"`},
+		"an mtu with a fraction": {with(`"mtu": 1500.5`), 7, `mtu: expected an integer between 68 and 65535, found 1500.5`},
+		"an mtu of nothing":      {with(`"mtu": null`), 7, `mtu: expected an integer between 68 and 65535, found null`},
+		"an mtu that is small":   {with(`"mtu": 67`), 7, `mtu: expected an integer between 68 and 65535, found 67`},
+		"an mtu that is large":   {with(`"mtu": 65536`), 7, `mtu: expected an integer between 68 and 65535, found 65536`},
+		"an mtu that IPv6 cannot have": {with(`"mtu": 1279, "ranges": ["fd00::/64"]`), 7,
+			`mtu: expected at least 1280, as fd00::/64 is IPv6 (RFC 8200, section 5), found 1279`},
+		"a field given twice":         {with(`"mtu": 1400, "mtu": 1500`), 7, `mtu: expected once, found twice`},
+		"a relative socket":           {with(`"socket": "cni.sock"`), 7, `socket: expected an absolute path of at most 107 bytes, found "cni.sock"`},
+		"a socket of a long path":     {with(`"socket": "/` + strings.Repeat("a", 107) + `"`), 7, `socket: expected an absolute path of at most 107 bytes, found "/` + strings.Repeat("a", 78) + `…`},
+		"a range alone":               {with(`"ranges": "10.1.0.0/24"`), 7, `ranges: expected a list of prefixes, such as ["10.244.3.0/24"], found "10.1.0.0/24"`},
+		"too many ranges":             {with(`"ranges": [` + strings.Repeat(`"10.1.0.0/24",`, 64) + `"10.1.0.0/24"]`), 7, `ranges: expected at most 64 prefixes, found 65`},
+		"no ranges":                   {with(`"ranges": []`), 7, `ranges: expected a list of prefixes, such as ["10.244.3.0/24"], found []`},
+		"a range as an object":        {with(`"ranges": [{"subnet": "10.1.0.0/24"}]`), 7, `ranges[0]: expected a prefix, such as "10.244.3.0/24", found {"subnet":"10.1.0.0/24"}`},
+		"a range that is an address":  {with(`"ranges": ["10.1.0.0"]`), 7, `ranges[0]: expected a prefix, such as "10.244.3.0/24", found "10.1.0.0"`},
+		"a range with host bits":      {with(`"ranges": ["10.1.0.7/24"]`), 7, `ranges[0]: expected a prefix without host bits ("10.1.0.0/24"), found "10.1.0.7/24"`},
+		"a range without room":        {with(`"ranges": ["10.1.0.0/24", "10.2.0.0/31"]`), 7, `ranges[1]: expected a prefix with room for the network, the gateway and a pod (at most /30, in IPv6 /126), found "10.2.0.0/31"`},
+		"a range of multicast":        {with(`"ranges": ["224.0.0.0/24"]`), 7, `ranges[0]: expected a prefix of unicast addresses that can be routed, found "224.0.0.0/24"`},
+		"ranges that overlap":         {with(`"ranges": ["10.1.0.0/16", "fd00::/64", "10.1.2.0/24"]`), 7, `ranges[2]: expected ranges that do not overlap, found 10.1.2.0/24, which overlaps ranges[0], 10.1.0.0/16`},
+		"dns as a list":               {with(`"dns": []`), 7, `dns: expected an object of "nameservers", "domain", "search" and "options", found []`},
+		"dns of another type":         {with(`"dns": {"nameservers": "10.96.0.10"}`), 7, `dns: expected an object of "nameservers", "domain", "search" and "options", found {"nameservers":"10.96.0.10"}`},
+		"a prevResult of text":        {with(`"prevResult": "x"`), 7, `prevResult: expected the result object of an ADD, found "x"`},
+		"attachments without names":   {with(`"cni.dev/valid-attachments": [{"containerID": "a"}]`), 7, `cni.dev/valid-attachments: expected a list of {"containerID", "ifname"}, found [{"containerID":"a"}]`},
+		"attachments as an object":    {with(`"cni.dev/attachments": {}`), 7, `cni.dev/attachments: expected a list of {"containerID", "ifname"}, found {}`},
+		"a field nobody knows":        {with(`"isDefaultGateway": true`), 2, `"isDefaultGateway": unknown field (value true)`},
+		"a field that is misspelt":    {with(`"mtuu": 1500`), 2, `"mtuu": unknown field (value 1500); did you mean "mtu"?`},
+		"a field in other case":       {with(`"MTU": 1500`), 2, `"MTU": unknown field (value 1500); did you mean "mtu"?`},
+		"a field in the singular":     {with(`"range": []`), 2, `"range": unknown field (value []); did you mean "ranges"?`},
+		"an ipam plugin":              {with(`"ipam": {"type": "host-local"}`), 2, `ipam: not supported yet (value {"type":"host-local"}); leave it out: addresses come from the Node's podCIDRs, or from "ranges"`},
+		"a vlan":                      {with(`"vlan": 5`), 2, `vlan: not supported yet (value 5); leave it out`},
+		"bandwidth":                   {with(`"bandwidth": {"ingressRate": 1}`), 2, `bandwidth: not supported yet (value {"ingressRate":1}); leave it out`},
+		"a capability":                {with(`"capabilities": {"ips": true}`), 2, `capabilities.ips: not supported yet (value true); leave it out`},
+		"a capability of no sense":    {with(`"capabilities": {"ips": "yes"}`), 7, `capabilities.ips: expected true or false, found "yes"`},
+		"a capability's value":        {with(`"runtimeConfig": {"ips": ["10.1.0.9"]}`), 2, `runtimeConfig.ips: not supported yet (value ["10.1.0.9"]); leave the capability out of the network configuration`},
+		"an address asked for":        {with(`"args": {"cni": {"ips": ["10.1.0.9/24"]}}`), 2, `args.cni.ips: not supported yet (value ["10.1.0.9/24"]); leave it out`},
+		"args of no sense":            {with(`"args": {"cni": 1}`), 7, `args.cni: expected an object, found 1`},
+		"the first of several faults": {with(`"vlan": 5, "mtu": 1`), 2, `vlan: not supported yet (value 5); leave it out`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := conf.Parse([]byte(c.text))
+			e := cniError(t, err)
+			if e.Code != c.code || e.Msg != c.msg {
+				t.Errorf("error %d:\n%s\nwant %d:\n%s", e.Code, e.Msg, c.code, c.msg)
+			}
+		})
+	}
+}
+
+func TestEveryPlannedFieldIsRefused(t *testing.T) {
+	for _, field := range []string{"bridge", "vlan", "trunk", "device", "bandwidth"} {
+		_, err := conf.Parse([]byte(with(fmt.Sprintf(`%q: 1`, field))))
+		if e := cniError(t, err); e.Code != types.ErrUnsupportedField || !strings.HasPrefix(e.Msg, field+": not supported yet") {
+			t.Errorf("%s: %v", field, e)
+		}
+	}
+}
+
+func TestDELReadsAConfigurationThatWasSpoiltSince(t *testing.T) {
+	c, err := conf.ParseLoosely([]byte(with(`"mtu": "fast", "vlan": 5, "strange": 1, "socket": "/run/other.sock"`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "pods" || c.Socket != "/run/other.sock" || c.MTU != 0 {
+		t.Errorf("read %+v", c)
+	}
+	for name, text := range map[string]string{
+		"without a name":        `{"cniVersion": "1.1.0", "type": "sluice"}`,
+		"without sense":         `{`,
+		"with bad attachments ": with(`"cni.dev/valid-attachments": 5`),
+	} {
+		if _, err := conf.ParseLoosely([]byte(text)); err == nil {
+			t.Errorf("%s it is read", name)
+		}
+	}
+}
+
+func TestAVerbNeedsItsVersion(t *testing.T) {
+	for _, c := range []struct {
+		command, version string
+		allowed          bool
+	}{
+		{"ADD", "0.3.1", true}, {"DEL", "0.3.1", true},
+		{"CHECK", "0.3.1", false}, {"CHECK", "0.4.0", true}, {"CHECK", "1.1.0", true},
+		{"STATUS", "1.0.0", false}, {"STATUS", "1.1.0", true},
+		{"GC", "1.0.0", false}, {"GC", "1.1.0", true},
+	} {
+		err := (&conf.Conf{CNIVersion: c.version}).Allows(c.command)
+		if (err == nil) != c.allowed {
+			t.Errorf("%s with %s: %v", c.command, c.version, err)
+		}
+		if err != nil && cniError(t, err).Code != types.ErrIncompatibleCNIVersion {
+			t.Errorf("%s with %s: %v", c.command, c.version, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(with(``)))
+	f.Add([]byte(with(`"mtu": 1450, "ranges": ["10.244.3.0/24", "fd00:3::/64"], "capabilities": {"a": true}, "args": {"cni": {"ips": []}}`)))
+	f.Add([]byte(with(`"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}], "prevResult": {}, "dns": {}`)))
+	f.Add([]byte("{\n\"a\": [}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, parse := range []func([]byte) (*conf.Conf, error){conf.Parse, conf.ParseLoosely} {
+			c, err := parse(text)
+			if err == nil {
+				if c.Name == "" || c.CNIVersion == "" || c.Socket == "" {
+					t.Fatalf("read %+v", c)
+				}
+				continue
+			}
+			if e := cniError(t, err); e.Code == 0 || e.Msg == "" || c != nil {
+				t.Fatalf("error %+v with %+v", e, c)
+			}
+		}
+	})
+}

@@ -1,0 +1,114 @@
+package plug
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// loopbackIndex is lo's index in every network namespace (LOOPBACK_IFINDEX).
+const loopbackIndex = 1
+
+// Configure makes the container's end usable: lo up; its addresses as /32 and /128,
+// without duplicate address detection; up; for each router a route with link scope to
+// it alone, the default route through it, and a permanent neighbour. It may run while
+// others work on the host end.
+//
+// On an error the cable is half configured: the caller rolls it back. The error names
+// the device and the step.
+func (c *Cable) Configure(ctx context.Context) error {
+	for _, s := range c.steps() {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("in %q: %w", c.spec.NetNS, step(c.spec.IfName, s.doing, err))
+		}
+		if err := s.run(); err != nil {
+			return fmt.Errorf("in %q: %w", c.spec.NetNS, step(c.spec.IfName, s.doing, err))
+		}
+	}
+	return nil
+}
+
+// podStep is one thing to do in the container.
+type podStep struct {
+	doing string
+	run   func() error
+}
+
+func (c *Cable) steps() []podStep {
+	end := c.podEnd()
+	steps := []podStep{{"set lo up", func() error {
+		return c.pod.LinkSetUp(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: loopbackIndex, Name: "lo"}})
+	}}}
+	if c.spec.hasIPv6() || c.spec.ChecksumOffloadOff {
+		steps = append(steps, podStep{"set what only a thread inside can set", func() error { return inNetNS(c.ns, c.inside) }})
+	}
+	for _, a := range c.spec.Addresses {
+		steps = append(steps, podStep{fmt.Sprintf("add address %s", a), func() error {
+			return c.pod.AddrAdd(end, &netlink.Addr{IPNet: host(a), Flags: unix.IFA_F_NODAD})
+		}})
+	}
+	steps = append(steps, podStep{"set it up", func() error { return c.pod.LinkSetUp(end) }})
+	for _, r := range c.spec.Routers {
+		steps = append(steps,
+			podStep{fmt.Sprintf("add route to router %s", r), func() error {
+				return c.pod.RouteAdd(&netlink.Route{LinkIndex: c.IfIndex, Dst: host(r), Scope: netlink.SCOPE_LINK})
+			}},
+			podStep{fmt.Sprintf("add default route via %s", r), func() error {
+				return c.pod.RouteAdd(&netlink.Route{LinkIndex: c.IfIndex, Dst: everything(r), Gw: r.AsSlice()})
+			}},
+			podStep{fmt.Sprintf("add permanent neighbour %s (%s)", r, c.spec.RouterMAC), func() error {
+				return c.pod.NeighSet(&netlink.Neigh{
+					LinkIndex: c.IfIndex, Family: family(r), State: netlink.NUD_PERMANENT,
+					IP: r.AsSlice(), HardwareAddr: c.spec.RouterMAC,
+				})
+			}})
+	}
+	return steps
+}
+
+// inside is what has no netlink message. It runs in the container's namespace.
+func (c *Cable) inside() error {
+	if c.spec.hasIPv6() {
+		// Runtimes and images may have turned IPv6 off for new interfaces. No router
+		// advertises anything on the cable, so the container need not ask for one; nor
+		// has anybody else its link-local address.
+		for _, s := range [...]struct{ device, name, value string }{
+			{"lo", "disable_ipv6", "0"},
+			{c.spec.IfName, "disable_ipv6", "0"},
+			{c.spec.IfName, "accept_ra", "0"},
+			{c.spec.IfName, "router_solicitations", "0"},
+			{c.spec.IfName, "accept_dad", "0"},
+		} {
+			if err := setSysctl(s.device, s.name, s.value); err != nil {
+				return err
+			}
+		}
+	}
+	if c.spec.ChecksumOffloadOff {
+		if err := setTxChecksum(c.spec.IfName, false); err != nil {
+			return fmt.Errorf("turn transmit checksum offload off: %w", err)
+		}
+	}
+	return nil
+}
+
+// host is an address as a prefix of its whole length.
+func host(a netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
+}
+
+// everything is the default route's destination, of the family of a.
+func everything(a netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: make(net.IP, a.BitLen()/8), Mask: net.CIDRMask(0, a.BitLen())}
+}
+
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return netlink.FAMILY_V4
+	}
+	return netlink.FAMILY_V6
+}

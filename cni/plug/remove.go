@@ -1,0 +1,79 @@
+package plug
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/cni/wire"
+)
+
+// Remove deletes the host end, and with it the whole cable, wherever the other end
+// is. It succeeds if there is none. The kernel takes some 30 ms: hold no lock.
+func Remove(hostName string) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("remove %s: open netlink: %w", hostName, err)
+	}
+	defer h.Close()
+	link, err := h.LinkByName(hostName)
+	if err == nil {
+		err = h.LinkDel(link)
+	}
+	if err != nil && !noDevice(err) {
+		return fmt.Errorf("remove %s: %w", hostName, err)
+	}
+	return nil
+}
+
+// HostEnd is a link on the host that looks like a cable's.
+type HostEnd struct {
+	Name  string
+	Index int
+	// Alias is the Spec's; empty if the ADD was cut short in between.
+	Alias string
+	// Up tells that [Create] came to its end.
+	Up bool
+}
+
+// HostEnds lists the veths on the host whose names have the form of [HostName], by
+// name: for the collection of those that nobody knows any more. The kernel deletes a
+// cable with its container's namespace, so each of them still has its other end
+// somewhere.
+func HostEnds() ([]HostEnd, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("list host ends: open netlink: %w", err)
+	}
+	defer h.Close()
+	links, err := whole(func() ([]netlink.Link, error) { return h.LinkList() })
+	if err != nil {
+		return nil, fmt.Errorf("list host ends: %w", err)
+	}
+	var ends []HostEnd
+	for _, l := range links {
+		if a := l.Attrs(); l.Type() == "veth" && wire.IsHostName(a.Name) {
+			ends = append(ends, HostEnd{Name: a.Name, Index: a.Index, Alias: a.Alias, Up: a.RawFlags&unix.IFF_UP != 0})
+		}
+	}
+	slices.SortFunc(ends, func(a, b HostEnd) int { return cmp.Compare(a.Name, b.Name) })
+	return ends, nil
+}
+
+// whole asks again for a list that changed while the kernel told it, as the list is
+// then incomplete (NLM_F_DUMP_INTR). On a busy node that can happen more than once.
+func whole[T any](list func() ([]T, error)) ([]T, error) {
+	const attempts = 10
+	var got []T
+	var err error
+	for range attempts {
+		if got, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return got, err
+}

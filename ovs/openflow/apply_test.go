@@ -1,0 +1,270 @@
+package openflow_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/ovs/openflow"
+)
+
+func TestRefusedFlowIsNamedAndNothingChanges(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	before := routes(20)
+	apply(t, c, openflow.Change{Add: before})
+	to := func(a ...flows.Action) []flows.Action { return a }
+	tcp := flows.Match{}.IPv4().Is(flows.IPProto, flows.Uint(6))
+	for _, tc := range []struct {
+		what string
+		flow flows.Flow
+		want string
+	}{
+		{"output to a port that cannot be", flows.Flow{Actions: to(flows.OutputTo{Port: 0x10000})}, "OFPBAC_BAD_OUT_PORT"},
+		{"a group that is not there (found at the commit)", flows.Flow{Actions: to(flows.ToGroup{Group: 77})}, "OFPBAC_BAD_OUT_GROUP"},
+		{"an address in a match of any packet", flows.Flow{Match: flows.Match{}.Is(flows.IPv4Dst, flows.Uint(1))}, "OFPBMC_BAD_PREREQ"},
+		{"an address set in any packet", flows.Flow{Actions: to(flows.Set(flows.IPv4Dst, flows.Uint(1)))}, "OFPBAC_MATCH_INCONSISTENT"},
+		{"a value outside its mask", flows.Flow{Actions: to(flows.SetBits(flows.Reg0, 3, 1))}, "OFPBMC_BAD_WILDCARDS"},
+		{"a field that cannot be set", flows.Flow{Actions: to(flows.Set(flows.CTMark, flows.Uint(1)))}, "OFPBAC_BAD_SET_ARGUMENT"},
+		{"goto_table backwards", flows.Flow{Table: 9, Actions: to(flows.Goto{Table: 8})}, "OFPBIC_BAD_TABLE_ID"},
+		{"goto_table in the middle", flows.Flow{Actions: to(flows.Goto{Table: 8}, flows.DecTTL{})}, "not the last"},
+		{"a port without a protocol", flows.Flow{Match: flows.Match{}.IPv4().Is(flows.TPDst, flows.Uint(80))}, "tp_dst means nothing"},
+		{"a masked field that is whole", flows.Flow{Match: flows.Match{}.Masked(flows.CTZone, flows.Uint(1), flows.Uint(1))}, "ct_zone cannot be masked"},
+		{"fields of two widths", flows.Flow{Match: tcp, Actions: to(flows.Move{From: flows.TPSrc, To: flows.Reg0})}, "differ in width"},
+		{"a message that is too long", flows.Flow{Actions: long(8_000)}, "longer than 60000 bytes"},
+		{"a message that no length field could tell", flows.Flow{Actions: long(80_000)}, "longer than 60000 bytes"},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			tc.flow.Priority, tc.flow.Cookie = 9, 0xbad
+			add := routes(2000)[100:]
+			add[1234] = tc.flow
+			err := c.Apply(t.Context(), openflow.Change{Add: add, Remove: remove(before[0])})
+			var bad *openflow.FlowError
+			if !errors.As(err, &bad) || !bad.Flow.Equal(tc.flow) {
+				t.Fatalf("does not name the flow: %v", err)
+			}
+			if !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "cookie=0xbad") || len(err.Error()) > 1000 {
+				t.Errorf("%v", err)
+			}
+			var reason *openflow.Error
+			if strings.HasPrefix(tc.want, "OFP") && (!errors.As(err, &reason) || reason.Name() != tc.want) {
+				t.Errorf("error %v", reason)
+			}
+			if errors.Is(err, openflow.ErrTooLarge) != strings.Contains(tc.want, "60000") {
+				t.Errorf("ErrTooLarge: %v", err)
+			}
+			equal(t, "afterwards", dumped(t, c), before)
+		})
+	}
+}
+
+func long(n int) []flows.Action {
+	out := make([]flows.Action, n)
+	for i := range out {
+		out[i] = flows.DecTTL{}
+	}
+	return out
+}
+
+// TestSwitchThatRefusesEveryFlowDoesNotBlock lets far more errors come back than
+// fit into the socket while the flows are still being written.
+func TestSwitchThatRefusesEveryFlowDoesNotBlock(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	add := routes(100_000)
+	for i := range add {
+		add[i].Actions = []flows.Action{flows.OutputTo{Port: 0x10000}}
+	}
+	err := c.Apply(t.Context(), openflow.Change{Add: add})
+	var all *openflow.ChangeError
+	if !errors.As(err, &all) || len(all.Errs) != len(add) {
+		t.Fatalf("%v", err)
+	}
+	for i, err := range all.Errs {
+		var bad *openflow.FlowError
+		if !errors.As(err, &bad) || bad.Flow.Cookie != add[i].Cookie {
+			t.Fatalf("error %d: %v", i, err)
+		}
+	}
+	if n := strings.Count(err.Error(), "OFPBAC_BAD_OUT_PORT"); n > 10 || !strings.Contains(err.Error(), "and 99995 more") {
+		t.Errorf("%v", err)
+	}
+	apply(t, c, openflow.Change{Add: routes(1)})
+}
+
+func TestHundredThousandFlowsComeBack(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	want := routes(100_000)
+	apply(t, c, openflow.Change{Add: want})
+	got := dump(t, c)
+	if len(got) != len(want) {
+		t.Fatalf("%d flows", len(got))
+	}
+	for _, e := range got {
+		if e.Strange != "" || !e.Flow.Equal(want[e.Flow.Cookie-1]) {
+			t.Fatalf("got %v %s", e.Flow, e.Strange)
+		}
+	}
+	apply(t, c, openflow.Change{Remove: got})
+	equal(t, "after removal", dumped(t, c), nil)
+}
+
+func TestRemovalsComeFirstAndMissingFlowsAreNoError(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	a, b := drop(1, 10, flows.Match{}.InPort(1)), drop(1, 10, flows.Match{}.InPort(2))
+	apply(t, c, openflow.Change{Add: []flows.Flow{a}, Remove: remove(a, b)})
+	equal(t, "a", dumped(t, c), []flows.Flow{a})
+
+	again := a
+	again.Cookie, again.Actions = 7, []flows.Action{flows.OutputTo{Port: 3}}
+	apply(t, c, openflow.Change{Add: []flows.Flow{again}})
+	equal(t, "in its place", dumped(t, c), []flows.Flow{again})
+
+	apply(t, c, openflow.Change{Remove: remove(a, drop(1, 11, a.Match), drop(2, 10, a.Match), drop(1, 10, nil))})
+	equal(t, "by its key alone", dumped(t, c), nil)
+	apply(t, c, openflow.Change{})
+}
+
+func TestStrangeFlowsAreDumpedAndCanBeRemoved(t *testing.T) {
+	ovs, socket := bridge(t)
+	c := dial(t, socket)
+	ours := routes(3)
+	apply(t, c, openflow.Change{Add: ours})
+	for i, text := range []string{
+		"ip,nw_tos=16,actions=drop",
+		"vlan_tci=0x1001/0x1fff,reg3=7/0xf,actions=drop",
+		"tcp,tcp_flags=+syn,tp_dst=80,actions=drop",
+		"tun_metadata0=1,actions=drop",
+		"xxreg1=0x1234,actions=learn(table=9,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])",
+		"ip,nw_dst=10.0.0.0/8,actions=ct(commit,zone=1,nat(src=10.9.9.9),table=8)",
+		"actions=NORMAL",
+		"in_port=3,idle_timeout=100,actions=drop",
+		"in_port=4,send_flow_rem,actions=output:2",
+		"in_port=5,actions=controller(max_len=64)",
+		"in_port=6,actions=resubmit(3,8)",
+		"in_port=7,actions=move:NXM_NX_REG0[0..3]->NXM_NX_REG1[4..7]",
+		"in_port=8,actions=output:NXM_NX_REG1[]",
+		"in_port=9,actions=write_metadata:1",
+		"in_port=10,actions=set_field:1->xreg0",
+	} {
+		t.Run(text, func(t *testing.T) {
+			if strings.Contains(text, "tun_metadata") {
+				ovs.Ofctl("add-tlv-map", "br0", "{class=0xffff,type=0,len=4}->tun_metadata0")
+			}
+			key := fmt.Sprintf("cookie=%#x,table=5,priority=%d,", i+100, i+1)
+			ovs.Ofctl("add-flow", "br0", key+text)
+			var strange []openflow.Entry
+			for _, e := range dump(t, c) {
+				if e.Strange != "" {
+					strange = append(strange, e)
+				}
+			}
+			if len(strange) != 1 {
+				t.Fatalf("strange: %v", strange)
+			}
+			e := strange[0]
+			if !e.Flow.Equal(flows.Flow{Table: 5, Priority: uint16(i + 1), Cookie: flows.Cookie(i + 100)}) {
+				t.Errorf("key %v", e.Flow)
+			}
+			t.Log(e.Strange)
+			apply(t, c, openflow.Change{Remove: strange})
+			equal(t, "what is left", dumped(t, c), ours)
+		})
+	}
+	err := c.Apply(t.Context(), openflow.Change{Remove: []openflow.Entry{{Strange: "somebody else's words"}}})
+	if err == nil || !strings.Contains(err.Error(), "somebody else's words") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestCountersAreRead(t *testing.T) {
+	ovs, socket := bridge(t)
+	c := dial(t, socket)
+	apply(t, c, openflow.Change{Add: []flows.Flow{drop(0, 1, flows.Match{}.InPort(flows.PortLocal))}})
+	for range 3 {
+		ovs.Ofctl("packet-out", "br0", "in_port=LOCAL,packet=ffffffffffff0000000000010800"+strings.Repeat("00", 50)+",actions=TABLE")
+	}
+	if s := dump(t, c)[0].Stats; s.Packets != 3 || s.Bytes != 3*64 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestEndedContextChangesNothing(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	change := openflow.Change{Add: routes(10_000)}
+	for what, err := range map[string]error{
+		"apply": c.Apply(ctx, change), "barrier": c.Barrier(ctx), "dump": func() error { _, err := c.Dump(ctx); return err }(),
+	} {
+		if !errors.Is(err, context.Canceled) || errors.Is(err, openflow.ErrLost) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// Somewhere in the middle: all or nothing, as the error says.
+	for i := range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for range i * 3 {
+				c.Barrier(t.Context())
+			}
+			cancel()
+		}()
+		want := []flows.Flow(nil)
+		if err := c.Apply(ctx, change); err == nil {
+			want = change.Add
+		} else if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if got := dump(t, c); len(got) != len(want) {
+			t.Fatalf("%d flows instead of %d", len(got), len(want))
+		}
+		apply(t, c, openflow.Change{Remove: remove(want...)})
+		cancel()
+	}
+}
+
+func TestMethodsMayBeCalledTogether(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		own := routes(50)
+		for i := range own {
+			own[i].Table, own[i].Cookie = flows.TableID(g), flows.Cookie(g)
+			own[i].Actions = nil
+		}
+		wg.Go(func() {
+			for range 20 {
+				if err := c.Apply(t.Context(), openflow.Change{Add: own}); err != nil {
+					t.Error(err)
+				}
+				list, err := c.Dump(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				n := 0
+				for _, e := range list {
+					if e.Flow.Cookie == flows.Cookie(g) {
+						n++
+					}
+				}
+				if n != len(own) {
+					t.Errorf("%d flows of %d", n, g)
+				}
+				if err := c.Apply(t.Context(), openflow.Change{Remove: remove(own...)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	equal(t, "at the end", dumped(t, c), nil)
+}

@@ -1,0 +1,112 @@
+package openflow
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluice-cni/sluice/flows"
+)
+
+// Types of multipart messages (the specification, "Multipart Messages", enum
+// ofp_multipart_type).
+const (
+	multipartFlowDesc  uint16 = 1
+	multipartGroupDesc uint16 = 7
+)
+
+// multipartMore is OFPMPF_REPLY_MORE: another part follows.
+const multipartMore uint16 = 1
+
+// maxDump is how many flows or groups a dump may have: more can only be a fault,
+// and memory is finite.
+const maxDump = 1 << 23
+
+// Dump implements Switch.
+func (c *Conn) Dump(ctx context.Context) ([]Entry, error) {
+	var e encoder
+	e.flowDescRequest()
+	list, err := dump(ctx, c, multipartFlowDesc, e.b, (*decoder).flowDesc)
+	if err != nil {
+		return nil, fmt.Errorf("dump flows: %w", err)
+	}
+	return list, nil
+}
+
+// GroupEntry is a group that the switch holds.
+type GroupEntry struct {
+	Group flows.Group
+	// Strange says what of it package flows cannot express; of Group, only ID is
+	// set then, which is enough to remove it.
+	Strange string
+}
+
+// DumpGroups reads all groups that the switch holds, in no order.
+func (c *Conn) DumpGroups(ctx context.Context) ([]GroupEntry, error) {
+	var e encoder
+	e.groupDescRequest()
+	list, err := dump(ctx, c, multipartGroupDesc, e.b, (*decoder).groupDesc)
+	if err != nil {
+		return nil, fmt.Errorf("dump groups: %w", err)
+	}
+	return list, nil
+}
+
+// dump makes a multipart request and decodes each part of the reply as it comes,
+// while the switch writes the next.
+func dump[T any](ctx context.Context, c *Conn, typ uint16, request []byte, one func(*decoder) T) ([]T, error) {
+	var list []T
+	outcome := make(chan error, 1)
+	l := c.begin(1, func(m message) {
+		if m.kind == kindError {
+			tell(outcome, decodeError(m.body))
+			return
+		}
+		more, err := decodePart(m, typ, &list, one)
+		if err != nil || !more {
+			tell(outcome, err)
+		}
+	})
+	defer c.end(l)
+	var e encoder
+	start := e.begin(kindMultipartRequest, l.base)
+	e.u16(typ)
+	e.u16(0) // flags
+	e.zero(4)
+	e.bytes(request)
+	e.end(start)
+	if err := c.send(ctx, e.b); err != nil {
+		return nil, fmt.Errorf("send the request: %w", err)
+	}
+	if err := c.await(ctx, l, outcome); err != nil {
+		c.end(l) // list is ours again
+		return nil, fmt.Errorf("wait for the rest of the reply after %d entries: %w", len(list), err)
+	}
+	return list, nil
+}
+
+// decodePart appends what one part of a multipart reply holds.
+func decodePart[T any](m message, typ uint16, list *[]T, one func(*decoder) T) (more bool, err error) {
+	if m.kind != kindMultipartReply {
+		return false, fmt.Errorf("%s instead of %s", m.kind, kindMultipartReply)
+	}
+	d := decoder{b: m.body}
+	got, flags := d.u16(), d.u16()
+	d.skip(4)
+	if d.err == nil && got != typ {
+		return false, fmt.Errorf("multipart reply of type %d instead of %d", got, typ)
+	}
+	for d.more() {
+		entry := one(&d)
+		if d.err != nil {
+			break
+		}
+		if len(*list) == maxDump {
+			return false, fmt.Errorf("more than %d entries", maxDump)
+		}
+		*list = append(*list, entry)
+	}
+	if d.err != nil {
+		return false, fmt.Errorf("malformed entry: %w", d.err)
+	}
+	return flags&multipartMore != 0, nil
+}

@@ -1,0 +1,129 @@
+package openflow_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/ovs/openflow"
+)
+
+func groups(t testing.TB, c *openflow.Conn) []openflow.GroupEntry {
+	t.Helper()
+	list, err := c.DumpGroups(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func bucket(id uint32, weight uint16, actions ...flows.Action) flows.Bucket {
+	return flows.Bucket{ID: id, Weight: weight, Actions: actions}
+}
+
+func TestGroupsComeBackAsTheyWentAndPrintAlike(t *testing.T) {
+	ovs, socket := bridge(t)
+	c := dial(t, socket)
+	for _, g := range []flows.Group{
+		{ID: 1},
+		{ID: 2, Buckets: []flows.Bucket{bucket(1, 100, flows.OutputTo{Port: 4})}},
+		{ID: 3, Method: "dp_hash", Buckets: []flows.Bucket{
+			bucket(1, 25, flows.Set(flows.Reg1, flows.Uint(7)), flows.Resubmit{Table: 9}),
+			bucket(7, 2, flows.SetBits(flows.Reg0, 2, 2), flows.Resubmit{Table: 9}),
+			bucket(9, 0, flows.OutputTo{Port: flows.PortInPort}),
+		}},
+		{ID: 0xffffff00, Method: "hash", Fields: []flows.Field{flows.IPv4Src}, Buckets: []flows.Bucket{bucket(0, 1)}},
+		{ID: 5, Method: "hash", Fields: []flows.Field{flows.IPv4Src, flows.IPv4Dst}, Buckets: []flows.Bucket{bucket(0, 1), bucket(1, 1)}},
+	} {
+		t.Run(g.String(), func(t *testing.T) {
+			apply(t, c, openflow.Change{PutGroups: []flows.Group{g}})
+			got := groups(t, c)
+			if len(got) != 1 || got[0].Strange != "" || !got[0].Group.Equal(g) {
+				t.Errorf("got %+v", got)
+			}
+			text := ovs.Ofctl("--no-names", "dump-groups", "br0")
+			if diff := cmp.Diff(g.String(), strings.TrimSpace(text[strings.Index(text, "\n")+1:])); diff != "" && g.Buckets != nil && g.Buckets[0].Actions != nil {
+				t.Errorf("ovs-ofctl prints otherwise (-ours +its):\n%s", diff)
+			}
+			apply(t, c, openflow.Change{RemoveGroups: []uint32{g.ID, g.ID}})
+			if got := groups(t, c); len(got) != 0 {
+				t.Errorf("left %v", got)
+			}
+		})
+	}
+}
+
+func TestGroupsAndTheirFlowsChangeInOneBundle(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	old := flows.Group{ID: 1, Buckets: []flows.Bucket{bucket(1, 1, flows.OutputTo{Port: 1})}}
+	young := flows.Group{ID: 2, Buckets: []flows.Bucket{bucket(1, 1, flows.OutputTo{Port: 2})}}
+	f := drop(3, 3, nil)
+	f.Actions = []flows.Action{flows.ToGroup{Group: 1}}
+	apply(t, c, openflow.Change{PutGroups: []flows.Group{old}, Add: []flows.Flow{f}})
+	equal(t, "the first", dumped(t, c), []flows.Flow{f})
+
+	f.Actions = []flows.Action{flows.ToGroup{Group: 2}}
+	apply(t, c, openflow.Change{PutGroups: []flows.Group{young}, Add: []flows.Flow{f}, RemoveGroups: []uint32{1}})
+	equal(t, "the second: its flow has survived the first group", dumped(t, c), []flows.Flow{f})
+
+	young.Buckets[0].Weight = 9
+	apply(t, c, openflow.Change{PutGroups: []flows.Group{young}})
+	equal(t, "a group's change leaves flows alone", dumped(t, c), []flows.Flow{f})
+	if got := groups(t, c); len(got) != 1 || !got[0].Group.Equal(young) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestRefusedGroupIsNamedAndNothingChanges(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	big := flows.Group{ID: 4}
+	for i := range 2000 {
+		big.Buckets = append(big.Buckets, bucket(uint32(i), 1, flows.OutputTo{Port: 1}))
+	}
+	for _, tc := range []struct {
+		group flows.Group
+		want  string
+	}{
+		{flows.Group{ID: 4, Buckets: []flows.Bucket{bucket(1, 1), bucket(1, 1)}}, "OFPGMFC_BAD_BUCKET"},
+		{flows.Group{ID: 4, Method: "hash", Fields: []flows.Field{flows.TPSrc}, Buckets: []flows.Bucket{bucket(1, 1)}}, "tp_src"},
+		{flows.Group{ID: 4, Method: strings.Repeat("x", 16)}, "selection method"},
+		{big, "longer than 60000 bytes"},
+	} {
+		err := c.Apply(t.Context(), openflow.Change{PutGroups: []flows.Group{{ID: 3}, tc.group}, Add: routes(2)})
+		var bad *openflow.GroupError
+		if !errors.As(err, &bad) || !bad.Group.Equal(tc.group) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("want %s: %v", tc.want, err)
+		}
+		if got := groups(t, c); len(got) != 0 {
+			t.Errorf("%v", got)
+		}
+		equal(t, "flows", dumped(t, c), nil)
+	}
+}
+
+func TestStrangeGroupsAreDumpedAndCanBeRemoved(t *testing.T) {
+	ovs, socket := bridge(t)
+	c := dial(t, socket)
+	for _, text := range []string{
+		"type=all,bucket=output:1",
+		"type=ff,bucket=watch_port:1,output:1",
+		"type=select,bucket=actions=ct(commit,zone=1)",
+		"type=select,selection_method=hash,selection_method_param=7,fields(ip_src,tcp_src),bucket=output:1",
+		"type=select,selection_method=hash,fields=ip_src=255.255.0.0,bucket=output:1",
+	} {
+		ovs.Ofctl("add-group", "br0", "group_id=9,"+text)
+		got := groups(t, c)
+		if len(got) != 1 || got[0].Strange == "" || !got[0].Group.Equal(flows.Group{ID: 9}) {
+			t.Errorf("%s: %+v", text, got)
+		}
+		apply(t, c, openflow.Change{RemoveGroups: []uint32{9}})
+	}
+	if got := groups(t, c); len(got) != 0 {
+		t.Errorf("left %v", got)
+	}
+}

@@ -1,0 +1,91 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/sluice-cni/sluice/ovs/daemon"
+)
+
+// Datapath is where the switches forward: in the kernel, or in ovs-vswitchd.
+type Datapath string
+
+// The datapaths of Open vSwitch (bridge column datapath_type).
+const (
+	SystemDatapath Datapath = "system"
+	NetdevDatapath Datapath = "netdev"
+)
+
+// machineDatapath is what this machine has: the kernel's datapath if its module
+// is there or can be loaded.
+func machineDatapath(ctx context.Context) Datapath {
+	if _, err := os.Stat("/sys/module/openvswitch"); err == nil {
+		return SystemDatapath
+	}
+	if exec.CommandContext(ctx, "modprobe", "--quiet", "openvswitch").Run() == nil {
+		return SystemDatapath
+	}
+	return NetdevDatapath
+}
+
+// physicalBridge is the bridge that has the node's address and its network card
+// where the datapath is in userspace.
+const physicalBridge = "br-phy"
+
+// restoreUnderlay puts the node on the underlay network: at its start, and after
+// ovs-vswitchd was away.
+//
+// With the kernel's datapath the network card has the address, as on any
+// machine. The userspace datapath looks tunnel routes up among the addresses of
+// its own bridges' local ports only ("native tunnel routing failed" is what it
+// says else), so there the card is a port of a bridge that does plain switching,
+// and that bridge's local port has the card's MAC and the node's address and
+// routes. The port's device may outlive ovs-vswitchd or not, and it may have kept its
+// address or not: so all is set again.
+func (h host) restoreUnderlay(ctx context.Context) error {
+	node := h.state.node(h.name)
+	if node == nil {
+		return fmt.Errorf("node %s is not in this lab", h.name)
+	}
+	inside, err := openNetns(h.netns())
+	if err != nil {
+		return err
+	}
+	defer inside.Close()
+	if h.state.Datapath != NetdevDatapath {
+		return inside.address(nodeNIC, node.Address, outsideAddress)
+	}
+	nic, err := inside.LinkByName(nodeNIC)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", nodeNIC, err)
+	}
+	mac := nic.Attrs().HardwareAddr.String()
+	err = h.vsctl(ctx, "--may-exist", "add-br", physicalBridge,
+		"--", "set", "bridge", physicalBridge, "datapath_type=netdev", "fail_mode=standalone",
+		`other_config:hwaddr="`+mac+`"`, "other_config:disable-in-band=true",
+		"--", "--may-exist", "add-port", physicalBridge, nodeNIC)
+	if err != nil {
+		return err
+	}
+	if err := withoutChecksumOffload(h.netns(), physicalBridge); err != nil {
+		return err
+	}
+	return inside.address(physicalBridge, node.Address, outsideAddress)
+}
+
+// vsctl runs ovs-vsctl on the node's database; it returns when ovs-vswitchd has
+// done what was asked for.
+func (h host) vsctl(ctx context.Context, args ...string) error {
+	path, err := daemon.LookPath("ovs-vsctl")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, path, append([]string{"--db=unix:" + h.ovsdbSocket(), "--timeout=20"}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ovs-vsctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
