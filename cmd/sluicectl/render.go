@@ -113,4 +113,3 @@ func rendered(r render.Result) any {
 	}
 	return out
 }
-

@@ -3,6 +3,7 @@ package render
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/claims"
@@ -114,7 +115,7 @@ func (r *renderer) pipeline() {
 		e.flow(flows.Destination, prioMulticast, flows.RuleGroupAddress, flows.Match{}.Dst(netip.MustParsePrefix(p)))
 	}
 	e.flow(flows.Destination, prioNotHere, flows.RuleNotHere, flows.Match{}.InPort(flows.PortTunnel))
-	for _, p := range r.state.Config.ClusterCIDRs {
+	for _, p := range slices.Compact(slices.SortedFunc(slices.Values(r.state.Config.ClusterCIDRs), comparePrefix)) {
 		e.flow(flows.Destination, prioCluster, flows.RuleNobody, flows.Match{}.Dst(p))
 	}
 	e.flow(flows.Destination, prioNobody, flows.RuleNobody, flows.Match{}.InPort(flows.PortGateway))

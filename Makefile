@@ -1,0 +1,47 @@
+# Everything runs as root on Debian or Ubuntu, with Go and make. `make help` lists
+# the targets.
+
+GO      ?= go
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# How long the tests of one package may take before they count as hanging.
+TEST_TIMEOUT ?= 10m
+
+.DEFAULT_GOAL := help
+.PHONY: help build deps lab lab-down test test-unit lint bench generate clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## put the executables into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+deps: ## install what the lab and the tests need from the distribution
+	@scripts/deps.sh
+
+lab: deps build ## start a two-node lab, plug pods in, prove that all reach all; leaves it up
+	@bin/sluice-lab up
+	@bin/sluice-lab probe --expect all
+
+lab-down: build ## remove the lab
+	@bin/sluice-lab down
+
+test: deps build ## run all tests: unit, real Open vSwitch, lab
+	SLUICE_BIN_DIR=$(CURDIR)/bin $(GO) test -timeout $(TEST_TIMEOUT) ./...
+
+test-unit: ## run the tests that need neither root nor Open vSwitch
+	$(GO) test ./flows/... ./agent/source/... ./agent/lease/... ./agent/reconcile/... ./cni/conf/... ./cni/ipam/... ./cni/wire/...
+
+lint: ## run the linters (the first time builds them: some minutes)
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt: not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) build -C tools -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/golangci-lint run ./...
+
+bench: deps build ## measure against the bridge plugin, in one run; prints a table, writes out/bench.json
+	$(GO) run ./test/bench -out out/bench.json
+
+generate: ## make generated code anew
+	$(GO) generate ./...
+
+clean: ## remove what was built
+	rm -rf bin out

@@ -1,0 +1,173 @@
+package render_test
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestGolden renders each testdata/NAME.yaml (a state.State) and holds the flows
+// against NAME.flows (ovs-ofctl's text) and the host's side against NAME.host.
+func TestGolden(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("no inputs: %v", err)
+	}
+	for _, in := range inputs {
+		name := strings.TrimSuffix(in, ".yaml")
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			s := readState(t, in)
+			r := render.Tables(s)
+			var b strings.Builder
+			for _, c := range r.Conflicts {
+				b.WriteString("# conflict: " + c + "\n")
+			}
+			for _, f := range r.Flows {
+				b.WriteString("# " + r.Owners[f.Cookie.Owner()].String() + ": " + f.Cookie.Rule().String() + "\n" + f.String() + "\n")
+			}
+			golden(t, name+".flows", b.String())
+			golden(t, name+".host", render.HostSide(s).String())
+		})
+	}
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test ./flows/render -update writes it)", err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test ./flows/render -update writes it anew); got:\n%s", path, got)
+	}
+}
+
+func readState(t *testing.T, path string) state.State {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s state.State
+	if err := yaml.UnmarshalStrict(data, &s); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	if s.Attachments == nil {
+		s.Attachments = render.Attachments(s)
+	}
+	return s
+}
+
+// drawState makes a small cluster with everything that goes wrong in one: podCIDRs
+// and addresses claimed twice, nodes without either, families mixed.
+func drawState(t *rapid.T) state.State {
+	cidr := rapid.SampledFrom([]string{"10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24", "10.244.0.0/16", "fd00:1::/64", "fd00:2::/64"})
+	address := rapid.SampledFrom([]string{"10.9.0.1", "10.9.0.2", "10.9.0.3", "fd09::1", "fd09::2"})
+	podIP := rapid.SampledFrom([]string{"10.244.1.2", "10.244.1.3", "10.244.2.2", "192.168.7.7", "fd00:1::2", "fd00:1::3"})
+	name := rapid.SampledFrom([]string{"n1", "n2", "n3"})
+	s := state.State{Node: "n1"}
+	for _, n := range rapid.SliceOfNDistinct(name, 0, 3, rapid.ID[string]).Draw(t, "nodes") {
+		node := state.Node{Name: n, Ready: rapid.Bool().Draw(t, "ready"), Deleting: rapid.Bool().Draw(t, "deleting"), Created: rapid.Int64Range(0, 2).Draw(t, "created")}
+		for _, c := range rapid.SliceOfN(cidr, 0, 2).Draw(t, "podCIDRs") {
+			node.PodCIDRs = append(node.PodCIDRs, netip.MustParsePrefix(c))
+		}
+		for _, a := range rapid.SliceOfN(address, 0, 2).Draw(t, "addresses") {
+			node.Addresses = append(node.Addresses, netip.MustParseAddr(a))
+		}
+		s.Nodes = append(s.Nodes, node)
+	}
+	for _, id := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"c1", "c2", "c3", "c4"}), 0, 4, rapid.ID[string]).Draw(t, "containers") {
+		a := state.Attachment{
+			Network: "sluice", ContainerID: id, IfName: "eth0", MAC: "0a:58:00:00:00:01",
+			OFPort: rapid.Uint32Range(255, 258).Draw(t, "ofport"), Created: rapid.Int64Range(0, 2).Draw(t, "created"),
+		}
+		if rapid.Bool().Draw(t, "pod") {
+			a.PodNamespace, a.PodName = "default", rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name")
+		}
+		for _, ip := range rapid.SliceOfNDistinct(podIP, 1, 2, rapid.ID[string]).Draw(t, "addresses") {
+			a.Addresses = append(a.Addresses, netip.MustParseAddr(ip))
+		}
+		s.Attachments = append(s.Attachments, a)
+	}
+	return s
+}
+
+func TestTheOrderOfTheInputDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		other := s
+		other.Nodes = rapid.Permutation(s.Nodes).Draw(t, "nodes")
+		other.Attachments = rapid.Permutation(s.Attachments).Draw(t, "attachments")
+		a, b := render.Tables(s), render.Tables(other)
+		if !slices.EqualFunc(a.Flows, b.Flows, flows.Flow.Equal) {
+			t.Fatalf("flows differ:\n%v\n%v", a.Flows, b.Flows)
+		}
+		if x, y := render.HostSide(s).String(), render.HostSide(other).String(); x != y {
+			t.Fatalf("the host's side differs:\n%s\n%s", x, y)
+		}
+	})
+}
+
+// TestAnyStateRendersWhole: whatever the claims, a table holds one flow of a key,
+// every table ends in a drop, and every flow leads to its owner.
+func TestAnyStateRendersWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := render.Tables(drawState(t))
+		keys := map[flows.Key]flows.Flow{}
+		for _, f := range r.Flows {
+			if other, ok := keys[f.Key()]; ok {
+				t.Fatalf("two flows of one key:\n%s\n%s", f, other)
+			}
+			keys[f.Key()] = f
+			if r.Owners[f.Cookie.Owner()] == (flows.Owner{}) {
+				t.Fatalf("nobody owns %s", f)
+			}
+			if strings.Contains(f.String(), "NORMAL") || strings.Contains(f.String(), "FLOOD") {
+				t.Fatalf("learns or floods: %s", f)
+			}
+		}
+		for _, tab := range flows.Pipeline {
+			miss, ok := keys[flows.Key{Table: tab.ID}]
+			if ok != tab.Built || len(miss.Actions) != 0 {
+				t.Fatalf("table %s: miss flow %v: %s", tab.Name, ok, miss)
+			}
+		}
+	})
+}
+
+func TestPortNumbersAreReadable(t *testing.T) {
+	cidrs := []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:1::/64"), netip.MustParsePrefix("10.96.0.0/12")}
+	for addr, want := range map[string]uint32{
+		"10.244.1.2":    258,
+		"10.244.1.254":  510,
+		"fd00:1::2":     258,
+		"10.96.127.255": 256 + 32767,
+	} {
+		if got := render.OFPort(netip.MustParseAddr(addr), cidrs); got != want {
+			t.Errorf("%s: port %d, want %d", addr, got, want)
+		}
+	}
+	for _, outside := range []string{"192.168.7.7", "10.96.128.0", "fd00:1::1:0:0:1", "fd00:2::2"} {
+		if got := render.OFPort(netip.MustParseAddr(outside), cidrs); got < 33024 || got > 65279 {
+			t.Errorf("%s: port %d, want one of the hashed", outside, got)
+		}
+	}
+}
