@@ -1,0 +1,166 @@
+// Package scenarios tests what a lab shows, packet by packet and request by request:
+// who may say what on the wire, what the tunnel carries, what a node does with bad
+// input. It needs root and Open vSwitch.
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/test/lab"
+)
+
+// binDir holds the executables: $SLUICE_BIN_DIR, or built for this run.
+var binDir string
+
+func TestMain(m *testing.M) {
+	code := func() int {
+		if binDir = os.Getenv("SLUICE_BIN_DIR"); binDir != "" {
+			return m.Run()
+		}
+		dir, err := os.MkdirTemp("", "sluice-bin-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		build := exec.Command("go", "build", "-o", dir, "github.com/sluice-cni/sluice/cmd/...")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "%v: %s\n", err, out)
+			return 1
+		}
+		binDir = dir
+		return m.Run()
+	}()
+	os.Exit(code)
+}
+
+// bound is how long a test waits for what should take a moment.
+const bound = 20 * time.Second
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// up starts a lab that ends with the test. On failure the agents' logs are printed.
+func up(t *testing.T, o lab.Options) *lab.Lab {
+	t.Helper()
+	o.BinDir = binDir
+	o.Name = labName(t)
+	l, err := lab.Up(testContext(t), o)
+	if err != nil {
+		t.Fatalf("start the lab: %v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			printLogs(t, l)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := l.Down(ctx); err != nil {
+			t.Errorf("take the lab down: %v", err)
+		}
+	})
+	return l
+}
+
+// labName is short, and this process's and test's own.
+func labName(t *testing.T) string {
+	sum := uint32(2166136261)
+	for _, b := range []byte(t.Name()) {
+		sum = (sum ^ uint32(b)) * 16777619
+	}
+	return fmt.Sprintf("s%d-%06x", os.Getpid()%100000, sum&0xffffff)
+}
+
+func printLogs(t *testing.T, l *lab.Lab) {
+	list, err := l.List()
+	if err != nil {
+		return
+	}
+	for _, n := range list.Nodes {
+		path, err := l.LogFile(n.Name, lab.Agent)
+		if err != nil {
+			continue
+		}
+		text, _ := os.ReadFile(path)
+		lines := strings.Split(string(text), "\n")
+		t.Logf("agent of %s:\n%s", n.Name, strings.Join(lines[max(0, len(lines)-30):], "\n"))
+	}
+}
+
+// node is a node of the lab.
+func node(t *testing.T, l *lab.Lab, name string) lab.NodeListing {
+	t.Helper()
+	list, err := l.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, ok := list.Node(name)
+	if !ok {
+		t.Fatalf("no node %s", name)
+	}
+	return n
+}
+
+// pod is a pod of the lab.
+func pod(t *testing.T, l *lab.Lab, name string) lab.PodListing {
+	t.Helper()
+	list, err := l.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, ok := list.Pod(name)
+	if !ok {
+		t.Fatalf("no pod %s", name)
+	}
+	return p
+}
+
+// flowsOf are a node's flows as its agent tells them.
+func flowsOf(t *testing.T, n lab.NodeListing) []api.Flow {
+	t.Helper()
+	list, err := api.NewClient(n.AgentSocket).Flows(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func statusOf(t *testing.T, n lab.NodeListing) api.Status {
+	t.Helper()
+	s, err := api.NewClient(n.AgentSocket).Status(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// eventually asks until it is told nil; the last answer is the failure.
+func eventually(t *testing.T, what string, ask func() error) {
+	t.Helper()
+	end := time.Now().Add(bound)
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %s: %v", what, bound, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func executable(name string) string { return filepath.Join(binDir, name) }
