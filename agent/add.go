@@ -35,17 +35,18 @@ func (a *Agent) serve(ctx context.Context, req *wire.Request) (any, error) {
 	began := time.Now()
 	var result any
 	var err error
+	var parts phases
 	switch req.Command {
 	case wire.Add:
-		result, err = a.add(ctx, req)
+		result, err = a.add(ctx, req, &parts)
 	case wire.Del:
-		err = a.del(ctx, req)
+		err = a.del(ctx, req, &parts)
 	case wire.Status:
 		err = a.serving()
 	default:
 		err = types.NewError(types.ErrInternal, "CNI verb "+req.Command+" is not built yet", "")
 	}
-	log := a.log.With("verb", req.Command, "container", req.ContainerID, "ifname", req.IfName, "took", time.Since(began))
+	log := a.log.With("verb", req.Command, "container", req.ContainerID, "ifname", req.IfName, "took", time.Since(began), parts.attr())
 	switch {
 	case err != nil:
 		log.Warn("CNI request failed", "error", err)
@@ -58,16 +59,11 @@ func (a *Agent) serve(ctx context.Context, req *wire.Request) (any, error) {
 // serving is nil when ADD can be served: the last pass went well and there are
 // addresses to give.
 func (a *Agent) serving() error {
-	a.mu.Lock()
-	p := a.pass
-	a.mu.Unlock()
-	if p.number == 0 && p.err == nil && !p.connected {
-		return types.NewError(wire.CodeNotAvailable, "the agent is starting", "")
+	_, s, err := a.ready()
+	if err != nil {
+		return types.NewError(wire.CodeNotAvailable, "the agent cannot serve: "+err.Error(), "")
 	}
-	if p.err != nil {
-		return types.NewError(wire.CodeNotAvailable, "the agent cannot serve: "+p.err.Error(), "")
-	}
-	if self, _ := p.state.Self(); len(self.PodCIDRs) == 0 {
+	if self, _ := s.Self(); len(self.PodCIDRs) == 0 {
 		return types.NewError(wire.CodeNotAvailable, noPodCIDR(a.cfg.Node), "")
 	}
 	return nil
@@ -80,7 +76,7 @@ func noPodCIDR(node string) string {
 
 // add plugs a cable in, in one pass: what it can do at the same time it does at the
 // same time. Whatever fails, nothing is left behind.
-func (a *Agent) add(ctx context.Context, req *wire.Request) (types.Result, error) {
+func (a *Agent) add(ctx context.Context, req *wire.Request, parts *phases) (types.Result, error) {
 	c, l, err := a.attachment(req)
 	if err != nil {
 		return nil, err
@@ -97,10 +93,13 @@ func (a *Agent) add(ctx context.Context, req *wire.Request) (types.Result, error
 	if err != nil {
 		return nil, err
 	}
-	if l, err = a.reserve(ovsdb, s, c, l); err != nil {
+	end := parts.begin("reserve")
+	l, err = a.reserve(ovsdb, s, c, l)
+	end()
+	if err != nil {
 		return nil, err
 	}
-	l, err = a.plug(ctx, ovsdb, s, c, l)
+	l, err = a.plug(ctx, ovsdb, s, c, l, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +108,11 @@ func (a *Agent) add(ctx context.Context, req *wire.Request) (types.Result, error
 
 // attachment reads and checks a request.
 func (a *Agent) attachment(req *wire.Request) (*conf.Conf, lease.Lease, error) {
-	c, err := conf.Parse(req.Config)
+	parse := conf.Parse
+	if req.Command == wire.Del {
+		parse = conf.ParseLoosely // the file may have been edited since the ADD
+	}
+	c, err := parse(req.Config)
 	if err != nil {
 		return nil, lease.Lease{}, err
 	}
@@ -141,13 +144,17 @@ func (a *Agent) ready() (*db.Client, state.State, error) {
 		return nil, state.State{}, tryAgain("%v", err)
 	}
 	a.mu.Lock()
-	p := a.pass
+	p, hostDone, hostErr := a.pass, a.hostDone != "", a.hostErr
 	a.mu.Unlock()
-	if p.err != nil {
+	switch {
+	case p.err != nil:
 		return nil, state.State{}, tryAgain("this node's flows are not in place: %v", p.err)
-	}
-	if p.state.Node == "" {
+	case p.state.Node == "":
 		return nil, state.State{}, tryAgain("the agent is starting")
+	case !hostDone && hostErr != nil:
+		return nil, state.State{}, tryAgain("this node's own routes and rules are not in place: %v", hostErr)
+	case !hostDone:
+		return nil, state.State{}, tryAgain("the agent is starting: this node's own routes and rules are not in place yet")
 	}
 	return ovsdb, p.state, nil
 }
@@ -209,13 +216,15 @@ func families(ranges []netip.Prefix) [][]netip.Prefix {
 }
 
 // plug makes the cable, its port and its flows, or takes all of it back.
-func (a *Agent) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease) (_ lease.Lease, err error) {
+func (a *Agent) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease, parts *phases) (_ lease.Lease, err error) {
 	spec, err := cableSpec(s, c, l)
 	if err != nil {
 		a.attach.gone(l.Key())
 		return l, err
 	}
+	end := parts.begin("cable")
 	cable, err := a.createCable(ctx, spec)
+	end()
 	if err != nil {
 		a.attach.gone(l.Key())
 		return l, cniError(err)
@@ -228,17 +237,27 @@ func (a *Agent) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *co
 		cable.Close()
 	}()
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return cable.Configure(gctx) })
-	g.Go(func() error { return a.sync(gctx) })
+	g.Go(func() error {
+		defer parts.begin("pod")()
+		return cable.Configure(gctx)
+	})
+	g.Go(func() error {
+		defer parts.begin("flows")()
+		return a.sync(gctx)
+	})
 	var port db.Port
 	g.Go(func() (err error) {
 		note := db.BridgeNote{}
 		for _, addr := range l.Addresses {
 			note.Remove = append(note.Remove, lease.FreedKey(addr))
 		}
-		if err := ovsdb.AddPort(gctx, render.Bridge, portSpec(l), note); err != nil {
+		end := parts.begin("row")
+		err = ovsdb.AddPort(gctx, render.Bridge, portSpec(l), note)
+		end()
+		if err != nil {
 			return fmt.Errorf("add port %s to bridge %s: %w", l.Port, render.Bridge, err)
 		}
+		defer parts.begin("port")()
 		port, err = ovsdb.WaitPort(gctx, render.Bridge, l.Port)
 		return err
 	})

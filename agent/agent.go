@@ -38,7 +38,8 @@ type Agent struct {
 	// kicks asks for a pass, hostKicks for a look at the host's own state.
 	kicks, hostKicks chan struct{}
 
-	attach attachments
+	attach     attachments
+	neighbours tunnelNeighbours
 	// collected is when the pass loop last held the leases against the cables.
 	collected time.Time
 
@@ -50,6 +51,7 @@ type Agent struct {
 	done     chan struct{} // closed and made anew after each pass
 	hostSide render.Host   // what the host must hold, from the last pass
 	hostOK   bool          // hostSide has been computed
+	hostDone string        // the text of the hostSide that was put in place last
 	hostErr  error
 	repairs  uint64 // of the host
 	started  time.Time
@@ -86,6 +88,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 		started: time.Now(),
 	}
 	a.attach.init()
+	a.neighbours.init(cfg.OVSRunDir)
 	mgmt := filepath.Join(cfg.OVSRunDir, render.Bridge+".mgmt")
 	a.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) { return openflow.Dial(ctx, mgmt, log) }, log)
 	if cfg.Manifests != "" {
@@ -130,7 +133,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("cni socket", func(ctx context.Context) error { return server.Serve(ctx, cni, a.serve, a.log) })
 	run("agent socket", func(ctx context.Context) error { return api.Serve(ctx, apiListener, a) })
 	run("ovsdb", a.dbLoop)
-	run("host notifications", func(ctx context.Context) error { return host.Watch(ctx, a.hostKicks) })
+	run("host notifications", func(ctx context.Context) error { return host.Watch(ctx, a.hostKicks, a.neighbours.kicks) })
+	run("tunnel neighbours", a.neighbourLoop)
 	run("host", a.hostLoop)
 	run("flows", a.passLoop)
 	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)

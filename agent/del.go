@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,7 +17,7 @@ import (
 // del unplugs a cable. It is idempotent, needs no namespace, and succeeds when there
 // is nothing to delete. It answers once flows and row have gone; the link's end
 // (some 30 ms) is under way then and owned by the agent.
-func (a *Agent) del(ctx context.Context, req *wire.Request) error {
+func (a *Agent) del(ctx context.Context, req *wire.Request, parts *phases) error {
 	_, l, err := a.attachment(req)
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func (a *Agent) del(ctx context.Context, req *wire.Request) error {
 	}
 	ovsdb, err := a.ovsdb()
 	if err == nil {
-		err = a.release(ctx, ovsdb, held)
+		err = a.release(ctx, ovsdb, held, parts)
 	}
 	if err != nil {
 		// Open vSwitch is away or slow. The pod goes all the same: its cable is taken
@@ -42,8 +43,8 @@ func (a *Agent) del(ctx context.Context, req *wire.Request) error {
 	// The key stays locked until the cable has gone: an ADD of the same waits.
 	a.unplugs.Go(func() {
 		defer a.attach.unlock(l.Key())
-		if err := plug.Remove(held.Port); err != nil {
-			a.log.Error("cable not removed", "port", held.Port, "error", err)
+		if err := errors.Join(plug.Remove(held.Port), plug.Forget(held.NetNS, held.Addresses)); err != nil {
+			a.log.Error("cable not removed whole", "port", held.Port, "error", err)
 		}
 		a.kick()
 	})
@@ -51,15 +52,17 @@ func (a *Agent) del(ctx context.Context, req *wire.Request) error {
 }
 
 // release frees the lease: the row with a note of when, and the flows, at once.
-func (a *Agent) release(ctx context.Context, ovsdb *db.Client, l lease.Lease) error {
+func (a *Agent) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) error {
 	a.attach.leave(l.Key())
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
+		defer parts.begin("row")()
 		_, err := ovsdb.DeletePort(gctx, render.Bridge, l.Port, freeing(l, time.Now()))
 		return err
 	})
 	var flows error
 	g.Go(func() error {
+		defer parts.begin("flows")()
 		flows = a.sync(ctx) // a switch that is away has no flows to lose
 		return nil
 	})

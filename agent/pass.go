@@ -13,7 +13,6 @@ import (
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
-	"github.com/sluice-cni/sluice/ovs/appctl"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
 
@@ -59,31 +58,43 @@ func (a *Agent) onePass(ctx context.Context, full bool) error {
 		installed: last.installed, since: last.since,
 	}
 	p.err = a.apply(ctx, &p, full)
-	if p.err == nil && p.installed != p.snapshot.Version {
-		p.installed, p.since = p.snapshot.Version, time.Now()
-	}
 	a.recMu.Lock()
 	p.flows, p.repaired, p.connection = a.rec.Installed(), a.rec.Repaired(), a.rec.Connection()
 	p.connected = a.rec.Connected()
 	a.recMu.Unlock()
-	if p.err != nil && (last.err == nil || last.err.Error() != p.err.Error()) && ctx.Err() == nil {
-		a.log.Error("this node's flows are not those of its state", "error", p.err)
-	} else if p.err == nil && last.err != nil {
-		a.log.Info("this node's flows are those of its state", "flows", p.flows)
-	}
+	a.tell(last, p)
 	a.mu.Lock()
-	a.pass = p
 	if p.err == nil {
+		poke(a.neighbours.kicks)
 		side := render.HostSide(p.state)
 		if !a.hostOK || side.String() != a.hostSide.String() || p.connection != last.connection {
 			poke(a.hostKicks)
 		}
 		a.hostSide, a.hostOK = side, true
+		// In force is what all parts of the node have: flows, host, tunnel neighbours.
+		if p.installed != p.snapshot.Version && a.hostDone == side.String() && a.neighbours.settled(p.state, p.connection) {
+			p.installed, p.since = p.snapshot.Version, time.Now()
+		}
 	}
+	a.pass = p
 	close(a.done)
 	a.done = make(chan struct{})
 	a.mu.Unlock()
 	return p.err
+}
+
+// tell logs what an operator would want to know of a pass: when the node's flows
+// stop being those of its state, and when they are again.
+func (a *Agent) tell(last, p passResult) {
+	switch {
+	case p.err == nil && (last.err != nil || last.number == 0 && last.state.Node == ""):
+		a.log.Info("this node's flows are those of its state", "flows", p.flows)
+	case p.err == nil || last.err != nil && last.err.Error() == p.err.Error() || errors.Is(p.err, context.Canceled):
+	case p.state.Node == "":
+		a.log.Info("this node's flows are not in yet", "because", p.err)
+	default:
+		a.log.Error("this node's flows are not those of its state", "error", p.err)
+	}
 }
 
 // apply is the pass itself. It leaves in p what it found.
@@ -274,7 +285,6 @@ const (
 func (a *Agent) hostLoop(ctx context.Context) error {
 	ticker := time.NewTicker(rulesLook)
 	defer ticker.Stop()
-	neighbours := tunnelNeighbours{ovs: appctl.Client{RunDir: a.cfg.OVSRunDir}}
 	for {
 		look := false
 		select {
@@ -285,12 +295,12 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 			look = true
 		}
 		a.mu.Lock()
-		want, ok, last, s, connection := a.hostSide, a.hostOK, a.hostErr, a.pass.state, a.pass.connection
+		want, ok, last := a.hostSide, a.hostOK, a.hostErr
 		a.mu.Unlock()
 		if !ok {
 			continue
 		}
-		err := errors.Join(a.host.Apply(ctx, want, look), neighbours.keep(ctx, s, connection))
+		err := a.host.Apply(ctx, want, look)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -299,6 +309,10 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 		}
 		a.mu.Lock()
 		a.hostErr, a.repairs = err, a.host.Repaired()
+		if text := want.String(); err == nil && a.hostDone != text {
+			a.hostDone = text
+			a.kick() // the input may be in force now
+		}
 		a.mu.Unlock()
 		select {
 		case <-ctx.Done():

@@ -23,7 +23,7 @@ func (a *Agent) State() state.State {
 func (a *Agent) Status() api.Status {
 	ovsdb, dbErr := a.ovsdb()
 	a.mu.Lock()
-	p, hostErr, repairs := a.pass, a.hostErr, a.repairs
+	p, hostErr, hostDone, repairs := a.pass, a.hostErr, a.hostDone != "", a.repairs
 	a.mu.Unlock()
 	s := p.state
 	out := api.Status{
@@ -59,7 +59,7 @@ func (a *Agent) Status() api.Status {
 	for _, c := range append(p.problems, p.result.Conflicts...) {
 		problem("%s", c)
 	}
-	out.Ready = p.err == nil && known && len(self.PodCIDRs) > 0
+	out.Ready = p.err == nil && hostDone && known && len(self.PodCIDRs) > 0
 	out.PodCIDRs = prefixes(self.PodCIDRs)
 	for _, n := range s.Nodes {
 		if n.Name != a.cfg.Node {

@@ -12,6 +12,7 @@ import (
 
 // Hop is the neighbour by which a peer is reached.
 type Hop struct {
+	Peer    netip.Addr
 	Device  string
 	Address netip.Addr
 	MAC     net.HardwareAddr
@@ -32,7 +33,7 @@ func Hops(peers []netip.Addr) ([]Hop, error) {
 			errs = append(errs, fmt.Errorf("no route to peer %s: %w", p, err))
 			continue
 		}
-		hop := Hop{Address: p}
+		hop := Hop{Peer: p, Address: p}
 		if routes[0].Gw != nil {
 			hop.Address = addrOf(routes[0].Gw)
 		}

@@ -7,9 +7,10 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Watch sends to changed (which has room for one) whenever a link, an address, a
-// route or a neighbour of this namespace changes, until ctx ends.
-func Watch(ctx context.Context, changed chan<- struct{}) error {
+// Watch sends to changed whenever a link, an address or a route of this namespace
+// changes, and to neighbour whenever a neighbour does, until ctx ends. Both have room
+// for one value; several changes may be one.
+func Watch(ctx context.Context, changed, neighbour chan<- struct{}) error {
 	links := make(chan netlink.LinkUpdate, 64)
 	addrs := make(chan netlink.AddrUpdate, 64)
 	routes := make(chan netlink.RouteUpdate, 64)
@@ -28,6 +29,7 @@ func Watch(ctx context.Context, changed chan<- struct{}) error {
 	}
 	for {
 		var ok bool
+		tell := changed
 		select {
 		case <-ctx.Done():
 			// The subscriptions' own goroutines end by the same signal; take what they
@@ -41,12 +43,13 @@ func Watch(ctx context.Context, changed chan<- struct{}) error {
 		case _, ok = <-addrs:
 		case _, ok = <-routes:
 		case _, ok = <-neighbours:
+			tell = neighbour
 		}
 		if !ok && ctx.Err() == nil {
 			return fmt.Errorf("the kernel's notifications ended")
 		}
 		select {
-		case changed <- struct{}{}:
+		case tell <- struct{}{}:
 		default:
 		}
 	}

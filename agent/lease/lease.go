@@ -88,10 +88,18 @@ func Parse(port string, ofport int, ids map[string]string) (l Lease, ours bool, 
 	if ofport > 0 {
 		l.OFPort = uint32(ofport)
 	}
+	for key, value := range map[string]string{keyNetwork: l.Network, keyIfName: l.IfName} {
+		if value == "" {
+			return l, true, fmt.Errorf("port %q: external_ids:%s is missing", port, key)
+		}
+	}
 	if _, err := net.ParseMAC(l.MAC); err != nil {
 		return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyMAC, err)
 	}
 	for s := range strings.SplitSeq(ids[keyIPs], ",") {
+		if s == "" {
+			continue
+		}
 		a, err := netip.ParseAddr(s)
 		if err != nil {
 			return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyIPs, err)

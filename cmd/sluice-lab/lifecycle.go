@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,9 @@ spec.nodeName. Each listens on the ports that it declares and answers with
 namespace/name. Without -f there are two pods on each node.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if options.Nodes < 1 {
+				return fmt.Errorf("--nodes %d: a lab has one at least", options.Nodes)
+			}
 			options.Name, options.Datapath = c.name, lab.Datapath(datapath)
 			if len(files) > 0 {
 				objects, err := lab.ReadObjects(files, cmd.InOrStdin())

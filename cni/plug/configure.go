@@ -2,6 +2,7 @@ package plug
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,8 +16,9 @@ const loopbackIndex = 1
 
 // Configure makes the container's end usable: lo up; its addresses as /32 and /128,
 // without duplicate address detection; up; for each router a route with link scope to
-// it alone, the default route through it, and a permanent neighbour. It may run while
-// others work on the host end.
+// it alone, the default route through it, and a permanent neighbour. A container that
+// has these routes by another interface gets them in a table of their own. It may run
+// while others work on the host end.
 //
 // On an error the cable is half configured: the caller rolls it back. The error names
 // the device and the step.
@@ -54,12 +56,7 @@ func (c *Cable) steps() []podStep {
 	steps = append(steps, podStep{"set it up", func() error { return c.pod.LinkSetUp(end) }})
 	for _, r := range c.spec.Routers {
 		steps = append(steps,
-			podStep{fmt.Sprintf("add route to router %s", r), func() error {
-				return c.pod.RouteAdd(&netlink.Route{LinkIndex: c.IfIndex, Dst: host(r), Scope: netlink.SCOPE_LINK})
-			}},
-			podStep{fmt.Sprintf("add default route via %s", r), func() error {
-				return c.pod.RouteAdd(&netlink.Route{LinkIndex: c.IfIndex, Dst: everything(r), Gw: r.AsSlice()})
-			}},
+			podStep{fmt.Sprintf("add routes by router %s", r), func() error { return c.route(r) }},
 			podStep{fmt.Sprintf("add permanent neighbour %s (%s)", r, c.spec.RouterMAC), func() error {
 				return c.pod.NeighSet(&netlink.Neigh{
 					LinkIndex: c.IfIndex, Family: family(r), State: netlink.NUD_PERMANENT,
@@ -68,6 +65,56 @@ func (c *Cable) steps() []podStep {
 			}})
 	}
 	return steps
+}
+
+// route leads to the router and by it to everything. The container's first interface
+// has the main table; a further one, which finds these routes taken, has a table of
+// its own for what the container sends from its addresses: what leaves by another
+// interface with them would be dropped as spoofed.
+func (c *Cable) route(router netip.Addr) error {
+	err := c.routes(router, unix.RT_TABLE_MAIN)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	table := furtherTables + c.IfIndex
+	if err := c.routes(router, table); err != nil {
+		return fmt.Errorf("in table %d: %w", table, err)
+	}
+	for _, a := range c.spec.Addresses {
+		if a.Is4() != router.Is4() {
+			continue
+		}
+		if err := c.pod.RuleAdd(furtherRule(a, table)); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("rule for %s: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// routes adds both routes to a table, or none.
+func (c *Cable) routes(router netip.Addr, table int) error {
+	link := &netlink.Route{LinkIndex: c.IfIndex, Dst: host(router), Scope: netlink.SCOPE_LINK, Table: table}
+	if err := c.pod.RouteAdd(link); err != nil {
+		return err
+	}
+	err := c.pod.RouteAdd(&netlink.Route{LinkIndex: c.IfIndex, Dst: everything(router), Gw: router.AsSlice(), Table: table})
+	if err != nil {
+		_ = c.pod.RouteDel(link) // the cable goes, or another table is taken
+	}
+	return err
+}
+
+// furtherTables is where the routing tables of further interfaces begin: this plus
+// the interface's index. furtherPriority is their rules' place, before main's.
+const (
+	furtherTables   = 1000
+	furtherPriority = 1000
+)
+
+func furtherRule(a netip.Addr, table int) *netlink.Rule {
+	r := netlink.NewRule()
+	r.Family, r.Src, r.Table, r.Priority = family(a), host(a), table, furtherPriority
+	return r
 }
 
 // inside is what has no netlink message. It runs in the container's namespace.

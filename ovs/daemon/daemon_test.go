@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fresh returns an Open vSwitch that is not started, and leaves nothing of it.
 func fresh(t *testing.T) *daemon.OVS {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sluice-")
+	dir, err := os.MkdirTemp("", "sluice-daemon-")
 	if err != nil {
 		t.Fatal(err)
 	}

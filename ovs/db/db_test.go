@@ -167,8 +167,8 @@ func TestErrorsOfAnEndedContextComeAtOnce(t *testing.T) {
 		t.Errorf("WaitPort: %v", err)
 	}
 	err := c.AddPort(ctx, "br0", db.PortSpec{Name: "x", Type: "internal"}, db.BridgeNote{})
-	if !errors.Is(err, context.Canceled) || !errors.Is(err, db.ErrUnknownOutcome) {
-		t.Errorf("AddPort: %v", err)
+	if _, there := c.Port("br0", "x"); there || !errors.Is(err, context.Canceled) || errors.Is(err, db.ErrUnknownOutcome) {
+		t.Errorf("AddPort: %v; it is there: %v", err, there)
 	}
 }
 
@@ -178,7 +178,7 @@ func TestServerThatHasNoMoreThanTheModelIsEnough(t *testing.T) {
 	schema, err := filepath.Abs("vswitch")
 	must(t, err)
 	t.Setenv("OVS_PKGDATADIR", schema)
-	dir, err := os.MkdirTemp("", "sluice-")
+	dir, err := os.MkdirTemp("", "sluice-db-")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	server, err := daemon.New(dir, "")

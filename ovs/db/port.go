@@ -47,6 +47,8 @@ type Port struct {
 	// LinkState and AdminState are "up", "down" or "" (not known).
 	LinkState, AdminState string
 	// MAC is what was asked for, MACInUse what the device has; both may be "".
+	// Right after an internal port has got its number, MACInUse is still the one
+	// that the device was made with.
 	MAC, MACInUse string
 	// MTU is the device's in bytes, MTURequest what was asked for; 0: not known, none.
 	MTU, MTURequest      int

@@ -68,6 +68,9 @@ func (c *Client) transact(ctx context.Context, build func(*transaction) error) (
 	if len(t.operations) == 0 {
 		return nil, nil
 	}
+	if err := ctx.Err(); err != nil { // libovsdb would send it all the same
+		return nil, fmt.Errorf("nothing was written: %w", err)
+	}
 	results, err := s.client.Transact(ctx, t.operations...)
 	if errors.Is(err, client.ErrNotConnected) && ctx.Err() == nil {
 		// It was not sent, or it was and the connection closed: libovsdb gives

@@ -92,7 +92,7 @@ func dial(ctx context.Context, path string, log *slog.Logger, t timing) (*Conn, 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.answer)
+	ctx, cancel := context.WithTimeoutCause(ctx, t.answer, ErrNoAnswer)
 	defer cancel()
 	var dialer net.Dialer
 	nc, err := dialer.DialContext(ctx, "unix", path)

@@ -19,7 +19,7 @@ const multipartMore uint16 = 1
 
 // maxDump is how many flows or groups a dump may have: more can only be a fault,
 // and memory is finite.
-const maxDump = 1 << 23
+const maxDump = 1 << 21
 
 // Dump implements Switch.
 func (c *Conn) Dump(ctx context.Context) ([]Entry, error) {

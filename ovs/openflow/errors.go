@@ -49,7 +49,7 @@ func (e *Error) Name() string {
 
 func (e *Error) Error() string {
 	if e.Text != "" {
-		return fmt.Sprintf("the switch refuses: %s: %q", e.Name(), e.Text)
+		return fmt.Sprintf("the switch refuses: %s: %q", e.Name(), shorten(e.Text))
 	}
 	return "the switch refuses: " + e.Name()
 }

@@ -57,7 +57,7 @@ func (o *Ofctl) Apply(ctx context.Context, c Change) error {
 	}
 	var b strings.Builder
 	for _, g := range c.PutGroups {
-		fmt.Fprintf(&b, "group delete group_id=%d\ngroup add %s\n", g.ID, g)
+		b.WriteString("group add_or_mod " + g.String() + "\n")
 	}
 	for _, e := range c.Remove {
 		b.WriteString("flow delete_strict " + removal(e) + "\n")

@@ -174,7 +174,14 @@ func lookup(f flows.Field, proto uint8) (*oxmField, error) {
 }
 
 // allOnes is the mask that has every bit of a field.
-func allOnes(f flows.Field) flows.Value { return flows.Set(f, flows.Value{}).Mask }
+func allOnes(f flows.Field) flows.Value { return onesByField[f] }
+
+var onesByField = func() (ones [256]flows.Value) {
+	for _, o := range oxmFields {
+		ones[o.field] = flows.Set(o.field, flows.Value{}).Mask
+	}
+	return ones
+}()
 
 // oxm appends a field with its value, and its mask if that is not all ones.
 func (e *encoder) oxm(f flows.Field, value, mask flows.Value, proto uint8) {

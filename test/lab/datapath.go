@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/sluice-cni/sluice/ovs/daemon"
@@ -84,6 +85,8 @@ func (h host) vsctl(ctx context.Context, args ...string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, path, append([]string{"--db=unix:" + h.ovsdbSocket(), "--timeout=20"}, args...)...)
+	// It may wait for long, and must not outlive the lab if this program crashes.
+	cmd.Env = append(os.Environ(), marker+"="+filepath.Join(h.dir, "ovs-vsctl"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("ovs-vsctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}

@@ -113,7 +113,7 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 	if err := options.complete(ctx); err != nil {
 		return nil, err
 	}
-	unlock, err := l.places.lock(ctx)
+	unlock, err := l.places.lock(ctx, l.out)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func (p places) checkAbsent(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !s.Up:
-		return fmt.Errorf("lab %q was left half-way by an earlier `up`: run `sluice-lab down%s` first", p.lab, nameFlag(p.lab))
+		return p.halfUp()
 	}
 	return fmt.Errorf("lab %q is already up, with %d nodes: change it with `apply`, or run `sluice-lab down%s` first",
 		p.lab, len(s.Nodes), nameFlag(p.lab))
@@ -239,7 +239,7 @@ func Down(ctx context.Context, name string, out io.Writer) error {
 
 // Down removes the lab. It succeeds, too, if there is none any more.
 func (l *Lab) Down(ctx context.Context) error {
-	unlock, err := l.places.lock(ctx)
+	unlock, err := l.places.lock(ctx, l.out)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (l *Lab) List() (*Listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := l.places.loadCluster()
+	c, err := l.places.loadCluster(nodeKind)
 	if err != nil {
 		return nil, err
 	}

@@ -11,14 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockPoll is how often a lock that somebody else holds is tried again.
-const lockPoll = 50 * time.Millisecond
+const (
+	// lockPoll is how often a lock that somebody else holds is tried again.
+	lockPoll = 50 * time.Millisecond
+	// lockPatience is after how many times the user is told.
+	lockPatience = 10
+)
 
 // lock makes the caller the only one that changes this lab, on the whole
 // machine, until the function it returns is called or the process ends. The
-// lock's file goes with the lab's directory.
-func (p places) lock(ctx context.Context) (unlock func(), err error) {
-	for {
+// lock's file goes with the lab's directory. If it takes long, out tells why.
+func (p places) lock(ctx context.Context, out *output) (unlock func(), err error) {
+	for polls := 0; ; polls++ {
+		if polls == lockPatience {
+			out.printf("another command is changing lab %q: waiting until it is done", p.lab)
+		}
 		file, err := p.tryLock()
 		if err != nil {
 			return nil, fmt.Errorf("lock lab %q: %w", p.lab, err)

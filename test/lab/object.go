@@ -53,18 +53,23 @@ func (k Key) String() string {
 // name, like pod_default_web.yaml, with the API group beside the kind for all
 // groups but the core one.
 func (k Key) fileName() string {
-	kind := strings.ToLower(k.Kind)
-	if k.Group != "" {
-		kind += "." + k.Group
-	}
-	parts := []string{kind}
+	name := filePrefix(k.groupKind())
 	if k.Namespace != "" {
-		parts = append(parts, k.Namespace)
+		name += k.Namespace + "_"
 	}
 	// The separator is escaped too, or two objects might have one file.
-	parts = append(parts, strings.ReplaceAll(url.PathEscape(k.Name), "_", "%5F"))
+	name += strings.ReplaceAll(url.PathEscape(k.Name), "_", "%5F")
 	const suffix = ".yaml"
-	return shorten(strings.Join(parts, "_"), maxFileName-len(suffix)) + suffix
+	return shorten(name, maxFileName-len(suffix)) + suffix
+}
+
+// filePrefix is how the files of all objects of a kind begin.
+func filePrefix(kind schema.GroupKind) string {
+	name := strings.ToLower(kind.Kind)
+	if kind.Group != "" {
+		name += "." + kind.Group
+	}
+	return name + "_"
 }
 
 // Key is the object's.

@@ -8,7 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-cni/sluice/agent/source/manifests"
 )
@@ -17,15 +21,20 @@ import (
 // lab's own memory, and one in each node's manifests directory, which is the
 // node's agent's input.
 
-// loadCluster reads the lab's objects.
-func (p places) loadCluster() (*cluster, error) {
+// loadCluster reads the lab's objects, or only those of the kinds that are named.
+func (p places) loadCluster(kinds ...schema.GroupKind) (*cluster, error) {
+	wanted := func(file string) bool {
+		return len(kinds) == 0 || slices.ContainsFunc(kinds, func(kind schema.GroupKind) bool {
+			return strings.HasPrefix(file, filePrefix(kind))
+		})
+	}
 	c := newCluster(time.Now, newUID)
 	entries, err := os.ReadDir(p.objectsDir())
 	if err != nil {
 		return nil, fmt.Errorf("objects of lab %q: %w", p.lab, err)
 	}
 	for _, entry := range entries {
-		if !manifests.IsManifest(entry.Name()) {
+		if !manifests.IsManifest(entry.Name()) || !wanted(entry.Name()) {
 			continue
 		}
 		path := filepath.Join(p.objectsDir(), entry.Name())

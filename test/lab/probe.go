@@ -52,7 +52,7 @@ func (l *Lab) Probe(ctx context.Context, request ProbeRequest) ([]ProbeResult, e
 	if err != nil {
 		return nil, err
 	}
-	c, err := l.places.loadCluster()
+	c, err := l.places.loadCluster(serviceKind)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 )
 
@@ -24,12 +25,15 @@ func (l *Lab) begin(ctx context.Context) (*session, error) {
 	if _, err := l.places.loadState(); err != nil {
 		return nil, err
 	}
-	unlock, err := l.places.lock(ctx)
+	unlock, err := l.places.lock(ctx, l.out)
 	if err != nil {
 		return nil, err
 	}
 	s := &session{places: l.places, out: l.out, unlock: unlock}
-	if s.state, err = l.places.loadState(); err == nil {
+	if s.state, err = l.places.loadState(); err == nil && !s.state.Up {
+		err = l.places.halfUp()
+	}
+	if err == nil {
 		s.cluster, err = l.places.loadCluster()
 	}
 	if err != nil {
@@ -37,6 +41,11 @@ func (l *Lab) begin(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// halfUp says that a lab cannot be changed.
+func (p places) halfUp() error {
+	return fmt.Errorf("lab %q was left half-way by an `up` that failed: run `sluice-lab down%s` first", p.lab, nameFlag(p.lab))
 }
 
 // end releases the lock.

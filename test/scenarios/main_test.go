@@ -164,3 +164,10 @@ func eventually(t *testing.T, what string, ask func() error) {
 }
 
 func executable(name string) string { return filepath.Join(binDir, name) }
+
+// apiStatus asks an agent that may not be there yet.
+func apiStatus(n lab.NodeListing) (api.Status, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return api.NewClient(n.AgentSocket).Status(ctx)
+}

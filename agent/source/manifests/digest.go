@@ -3,8 +3,10 @@ package manifests
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,8 +31,8 @@ func IsManifest(name string) bool {
 // names, each as its name, a zero byte, its length in decimal, a zero byte and
 // its contents. Directories and other files are left out.
 //
-// The error wraps fs.ErrNotExist if dir is not there. A file that vanishes
-// while the digest is being made is an error too: make it again.
+// The error wraps fs.ErrNotExist if dir is not there. A file that is deleted while
+// the digest is being made counts as not there.
 func Digest(dir string) (string, error) {
 	entries, err := os.ReadDir(dir) // sorted by name
 	if err != nil {
@@ -42,6 +44,9 @@ func Digest(dir string) (string, error) {
 			continue
 		}
 		contents, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return "", fmt.Errorf("digest of manifests in %s: %w", dir, err)
 		}

@@ -66,3 +66,27 @@ func TestDigestOfNoDirectory(t *testing.T) {
 		t.Errorf("error %v, want one that wraps fs.ErrNotExist", err)
 	}
 }
+
+func TestDigestWhileFilesComeAndGo(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 50 {
+		write(t, dir, fmt.Sprintf("%02d.yaml", i), "stays")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 300 {
+			path := filepath.Join(dir, "60.yaml")
+			_ = os.WriteFile(path, []byte("comes and goes"), 0o644)
+			_ = os.Remove(path)
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			return
+		default:
+			digest(t, dir)
+		}
+	}
+}

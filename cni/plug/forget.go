@@ -1,0 +1,43 @@
+package plug
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Forget takes away what Configure left beside the interface in a container that
+// lives on: the rules of a further interface's addresses. A container that has gone
+// is no error.
+func Forget(netNS string, addresses []netip.Addr) error {
+	ns, err := openNetNS(netNS)
+	var gone *NetNSError
+	if errors.As(err, &gone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	pod, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink in %q: %w", netNS, err)
+	}
+	defer pod.Close()
+	for _, a := range addresses {
+		rules, err := pod.RuleListFiltered(family(a), &netlink.Rule{Src: host(a), Priority: furtherPriority}, netlink.RT_FILTER_SRC|netlink.RT_FILTER_PRIORITY)
+		if err != nil {
+			return fmt.Errorf("list rules in %q: %w", netNS, err)
+		}
+		for _, r := range rules {
+			if err := pod.RuleDel(&r); err != nil && !errors.Is(err, unix.ENOENT) {
+				return fmt.Errorf("remove rule for %s in %q: %w", a, netNS, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package openflow
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/sluice-cni/sluice/flows"
+)
+
+// FuzzDecode gives any bytes to everything that decodes. What comes out as a flow
+// must go in again and mean the same.
+func FuzzDecode(f *testing.F) {
+	f.Add(hello())
+	f.Add(oneFlow(1))
+	f.Add(reply(kindError, 1, 0, 4, 0, 9))
+	f.Add(reply(kindBundleControl, 1, 0, 0, 0, 1, 0, 3, 0, 0))
+	f.Add(reply(kindMultipartReply, 1, append(be16(multipartGroupDesc), make([]byte, 6)...)...))
+	f.Add(groupReply())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frames := newFrameReader(bytes.NewReader(b))
+		for {
+			m, err := frames.next()
+			if err != nil {
+				return
+			}
+			decodeAll(t, m)
+		}
+	})
+}
+
+func decodeAll(t *testing.T, m message) {
+	_ = checkHello(m)
+	_ = decodeError(m.body).Error()
+	m.kind = kindMultipartReply
+	var groups []GroupEntry
+	decodePart(m, multipartGroupDesc, &groups, (*decoder).groupDesc)
+	for _, g := range groups {
+		_ = g.Group.String()
+	}
+	var list []Entry
+	decodePart(m, multipartFlowDesc, &list, (*decoder).flowDesc)
+	for _, entry := range list {
+		var e encoder
+		e.removeFlow(1, entry)
+		if e.err != nil {
+			t.Fatalf("%v %s cannot be removed: %v", entry.Flow, entry.Strange, e.err)
+		}
+		if entry.Strange != "" {
+			continue
+		}
+		e = encoder{}
+		e.match(entry.Flow.Match)
+		at := len(e.b)
+		e.instructions(entry.Flow.Actions, protoOf(entry.Flow.Match))
+		if e.err != nil {
+			t.Fatalf("%v cannot be encoded: %v", entry.Flow, e.err)
+		}
+		d := decoder{b: e.b[:at]}
+		match, _, strange := d.match()
+		d.b = e.b[at:]
+		actions, odd := d.instructions(protoOf(match))
+		again := flows.Flow{Table: entry.Flow.Table, Priority: entry.Flow.Priority, Cookie: entry.Flow.Cookie, Match: match, Actions: actions}
+		if d.err != nil || strange+odd != "" || !again.Equal(entry.Flow) {
+			t.Fatalf("%v comes back as %v: %v %s%s", entry.Flow, again, d.err, strange, odd)
+		}
+	}
+}
+
+// groupReply is a dump of one group, as Open vSwitch sends it.
+func groupReply() []byte {
+	g := flows.Group{ID: 1, Method: "hash", Fields: []flows.Field{flows.IPv4Src}, Buckets: []flows.Bucket{{ID: 1, Weight: 3, Actions: []flows.Action{flows.OutputTo{Port: 1}}}}}
+	var e encoder
+	start := e.begin(kindMultipartReply, 1)
+	e.u16(multipartGroupDesc)
+	e.zero(6)
+	desc := len(e.b)
+	e.u16(0)
+	e.u8(groupSelect)
+	e.zero(1)
+	e.u32(g.ID)
+	e.u16(0)
+	e.zero(6)
+	buckets := len(e.b)
+	e.bucket(g.Buckets[0])
+	e.length(desc+8, buckets)
+	e.selection(g)
+	e.length(desc, desc)
+	e.end(start)
+	return e.b
+}
+
+func TestGroupReplyDecodes(t *testing.T) {
+	var list []GroupEntry
+	m := message{kind: kindMultipartReply, body: groupReply()[headerLen:]}
+	if _, err := decodePart(m, multipartGroupDesc, &list, (*decoder).groupDesc); err != nil || len(list) != 1 || list[0].Strange != "" {
+		t.Fatalf("%v %+v", err, list)
+	}
+}
+
+// TestEveryFieldHasANumber finds a field that was added to the vocabulary only.
+func TestEveryFieldHasANumber(t *testing.T) {
+	for f := flows.Field(0); f <= flows.NDTll; f++ {
+		if len(oxmByField[f]) == 0 {
+			t.Errorf("%s has none", f)
+		}
+		for _, o := range oxmByField[f] {
+			if oxmHeader(o.header(false)).field() != o || oxmHeader(o.header(true)).field() != o {
+				t.Errorf("%s: two fields have the number %#04x:%d", f, o.class, o.number)
+			}
+			if f.Bits()%8 != 0 {
+				t.Errorf("%s has %d bits", f, f.Bits())
+			}
+		}
+	}
+}
+
+func TestErrorsHaveTheirNames(t *testing.T) {
+	for want, e := range map[string]Error{
+		"OFPHFC_EPERM":                    {Type: 0, Code: 1},
+		"OFPBRC_UNKNOWN":                  {Type: 1, Code: 18},
+		"OFPBAC_BAD_OUT_PORT":             {Type: 2, Code: 4},
+		"OFPBMC_BAD_PREREQ":               {Type: 4, Code: 9},
+		"OFPFMFC_TABLE_FULL":              {Type: 5, Code: 1},
+		"OFPGMFC_BUCKET_EXISTS":           {Type: 6, Code: 16},
+		"OFPBFC_MSG_FAILED":               {Type: 17, Code: 13},
+		"OFPET_BUNDLE_FAILED code 99":     {Type: 17, Code: 99},
+		"error type 40 code 2":            {Type: 40, Code: 2},
+		"OFPET_EXPERIMENTER 0x00002320:7": {Type: 0xffff, Code: 7, Vendor: 0x2320},
+	} {
+		if got := e.Name(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package scenarios
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/ovs/ovstest"
+	"github.com/sluice-cni/sluice/test/lab"
+)
+
+// TestTwoInterfacesOfOneContainer: both addresses answer, each by its own interface,
+// and each goes without touching the other.
+func TestTwoInterfacesOfOneContainer(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 2, Objects: []lab.Object{}})
+	n, ns := node(t, l, "n1"), ovstest.NewNamespace(t).Path
+	addrs := map[string]netip.Addr{}
+	for _, ifname := range []string{"eth0", "net1"} {
+		a := cni(t, n, call{verb: "ADD", container: "c1", netns: ns, ifname: ifname})
+		if a.failed {
+			t.Fatal(a.text)
+		}
+		addrs[ifname] = netip.MustParsePrefix(a.IPs[0].Address).Addr()
+	}
+	answers := func(ifname string) bool {
+		t.Helper()
+		var all []lab.Endpoint
+		for _, from := range []string{"n1", "n2"} {
+			all = append(all, lab.Endpoint{Kind: lab.NodeEndpoint, Name: from})
+		}
+		results, err := l.Probe(testContext(t), lab.ProbeRequest{
+			From: all, To: []lab.Endpoint{{Kind: lab.AddressEndpoint, Address: addrs[ifname]}}, Protocol: "icmp",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ok := len(results) == 2
+		for _, r := range results {
+			t.Logf("%s -> %s (%s): %v %s", r.From, r.To, ifname, r.Reached, r.Error)
+			ok = ok && r.Reached
+		}
+		return ok
+	}
+	if !answers("eth0") || !answers("net1") {
+		t.Fatal("not both interfaces answer")
+	}
+	if a := cni(t, n, call{verb: "DEL", container: "c1", netns: ns, ifname: "net1"}); a.failed {
+		t.Fatal(a.text)
+	}
+	if !answers("eth0") {
+		t.Error("eth0 does not answer after net1 has gone")
+	}
+	eventually(t, "the rules of net1 are gone", func() error {
+		return netns.Do(ns, func() error {
+			rules, err := netlink.RuleList(netlink.FAMILY_V4)
+			if len(rules) != 3 { // local, main, default
+				return errNotYet
+			}
+			return err
+		})
+	})
+	if left := trace(t, l, n); strings.Count(left, "veth") != 1 {
+		t.Errorf("left behind: %s", left)
+	}
+}
