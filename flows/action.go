@@ -50,8 +50,10 @@ func (ToGroup) action()  {}
 // Set writes a whole field.
 func Set(f Field, v Value) SetField { return SetField{f, v, ones(f.Bits())} }
 
-// SetBits writes some bits of a field of at most 64 bits.
-func SetBits(f Field, value, mask uint64) SetField { return SetField{f, Uint(value), Uint(mask)} }
+// SetBits writes the bits of a field (of at most 64) that are set in mask.
+func SetBits(f Field, value, mask uint64) SetField {
+	return SetField{f, Uint(value & mask), Uint(mask)}
+}
 
 func (a OutputTo) String() string {
 	if name, ok := reservedPorts[a.Port]; ok {
