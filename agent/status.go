@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/flows"
@@ -69,10 +73,25 @@ func (a *Agent) Status() api.Status {
 		}
 	}
 	if ovsdb != nil {
-		out.Bridge.OVSVersion = ovsdb.Server().OVSVersion
+		out.Bridge.OVSVersion = a.ovsVersion(ovsdb)
 		out.Ports = a.ports(ovsdb)
 	}
 	return out
+}
+
+// ovsVersion is what distributions write into OVSDB, or what the daemon itself says.
+func (a *Agent) ovsVersion(ovsdb *db.Client) string {
+	if v := ovsdb.Server().OVSVersion; v != "" {
+		return v
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	text, err := a.neighbours.ovs.Call(ctx, "version")
+	if err != nil {
+		return ""
+	}
+	// "ovs-vswitchd (Open vSwitch) 3.1.0"
+	return text[strings.LastIndexByte(strings.TrimSpace(text), ' ')+1:]
 }
 
 // ports are all ports of the bridge but its own.
@@ -103,6 +122,7 @@ func (a *Agent) ports(ovsdb *db.Client) []api.PortStatus {
 		}
 		out = append(out, s)
 	}
+	slices.SortFunc(out, func(a, b api.PortStatus) int { return cmp.Compare(a.OFPort, b.OFPort) })
 	return out
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -12,7 +14,7 @@ import (
 )
 
 func (c *command) exec() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "exec ENDPOINT -- COMMAND [ARG...]",
 		Short: "Run a command in a pod, on a node or outside",
 		Long: `exec runs a command in the network namespace of a pod, of a node (node/n1) or of
@@ -20,6 +22,12 @@ the machine outside. On a node OVS_RUNDIR is set, so that ovs-vsctl, ovs-ofctl a
 ovs-appctl speak to the node's switch. The command's exit status is passed on.`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if args[1] == "--" {
+				args = slices.Delete(args, 1, 2)
+			}
+			if len(args) < 2 {
+				return errors.New("say behind -- what to run")
+			}
 			end, err := lab.ParseEndpoint(args[0])
 			if err != nil {
 				return err
@@ -44,4 +52,7 @@ ovs-appctl speak to the node's switch. The command's exit status is passed on.`,
 			})
 		},
 	}
+	// What stands behind the endpoint is the command's, flags too.
+	cmd.Flags().SetInterspersed(false)
+	return cmd
 }

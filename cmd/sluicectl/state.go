@@ -49,11 +49,52 @@ func printState(w io.Writer, s state.State) error {
 		Attachments: s.Attachments, Facts: s.Facts, Config: s.Config,
 	})
 	for _, o := range objects {
-		text, err := yaml.Marshal(o)
+		text, err := marshal(o)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(w, "---\n%s", text)
 	}
 	return nil
+}
+
+// marshal is an object's YAML without the zero values that Kubernetes' types write.
+func marshal(o any) ([]byte, error) {
+	text, err := yaml.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	if err := yaml.Unmarshal(text, &fields); err != nil {
+		return nil, err
+	}
+	prune(fields)
+	return yaml.Marshal(fields)
+}
+
+// prune takes zero values out, and what is empty without them; it tells whether
+// anything is left.
+func prune(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, field := range v {
+			if !prune(field) {
+				delete(v, key)
+			}
+		}
+		return len(v) > 0
+	case []any:
+		for _, item := range v {
+			prune(item) // an item keeps its place
+		}
+		return len(v) > 0
+	case string:
+		return v != ""
+	case float64:
+		return v != 0
+	case bool:
+		return v
+	default:
+		return v != nil
+	}
 }

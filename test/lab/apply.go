@@ -163,7 +163,7 @@ func (s *session) isAmong(objects []Object, pod *podState) bool {
 func (s *session) restartServers(ctx context.Context, pods []*podState) error {
 	return forAll(pods, func(pod *podState) error {
 		h := s.host(pod.Node)
-		err := h.serverProcess(*pod).end(ctx, unix.SIGKILL, killBound)
+		err := h.serverProcess(*pod).end(ctx, unix.SIGKILL)
 		if err == nil {
 			err = h.startServer(ctx, *pod)
 		}

@@ -101,6 +101,9 @@ func (c *cluster) accept(given []Object) (*change, error) {
 			err = next.admitPod(object, old, exists)
 		default:
 			next.addNamespace(key.Namespace, done)
+			if key.Group == "apps" || key.Group == "batch" {
+				done.note("%s: %s is passed on to the agents, and nothing makes pods of it: a lab runs Pods", object.Source, key)
+			}
 		}
 		if err != nil {
 			return nil, err

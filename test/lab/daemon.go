@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -39,9 +38,6 @@ const (
 	agentExecutable = "sluice-agent"
 	cniExecutable   = "sluice-cni"
 	labExecutable   = "sluice-lab"
-
-	// agentGrace is how long an agent may take to end by itself.
-	agentGrace = 10 * time.Second
 )
 
 // host is a node of a lab as a machine: its places, namespace and daemons.
@@ -158,7 +154,7 @@ func linkControlSocket(ovs *daemon.OVS, d daemon.Daemon) error {
 func (h host) kill(ctx context.Context, d Daemon) error {
 	var err error
 	if d == Agent {
-		err = h.agentProcess().end(ctx, unix.SIGKILL, killBound)
+		err = h.agentProcess().end(ctx, unix.SIGKILL)
 	} else {
 		ovs, openErr := h.ovs()
 		if err = openErr; err == nil {

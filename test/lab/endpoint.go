@@ -107,8 +107,10 @@ type station struct {
 	netns string
 	// ovsRunDir is that of the node, if it is one.
 	ovsRunDir string
-	addresses []netip.Addr
-	ports     []Port
+	// agentSocket is that of the node's agent.
+	agentSocket string
+	addresses   []netip.Addr
+	ports       []Port
 	// hostNetwork is set for a pod without a device of its own.
 	hostNetwork bool
 }
@@ -127,7 +129,8 @@ func (s *state) find(p places, c *cluster, end Endpoint) (station, error) {
 			return at, s.unknownNode(end.Name)
 		}
 		h := p.host(s, end.Name)
-		at.netns, at.ovsRunDir, at.addresses = h.netns(), h.ovsDir(), []netip.Addr{node.Address}
+		at.netns, at.ovsRunDir, at.agentSocket = h.netns(), h.ovsDir(), h.agentSocket()
+		at.addresses = []netip.Addr{node.Address}
 	case PodEndpoint:
 		pod := s.pod(end.Namespace, end.Name)
 		if pod == nil {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestParsingEndpoints(t *testing.T) {
-	address := func(text string) netip.Addr { return netip.MustParseAddr(text) }
+	address := netip.MustParseAddr
 	tests := []struct {
 		text string
 		want Endpoint

@@ -13,8 +13,9 @@ import (
 type Spot struct {
 	// Netns is the path of the network namespace.
 	Netns string
-	// Env is what the environment has besides the caller's: OVS_RUNDIR on a node,
-	// so that Open vSwitch's own tools speak to the node's switch.
+	// Env is what the environment has besides the caller's: OVS_RUNDIR and
+	// SLUICE_AGENT_SOCKET on a node, so that Open vSwitch's own tools and sluicectl
+	// speak to the node's switch and agent.
 	Env []string
 }
 
@@ -33,7 +34,7 @@ func (l *Lab) Spot(end Endpoint) (Spot, error) {
 	}
 	spot := Spot{Netns: at.netns}
 	if at.ovsRunDir != "" {
-		spot.Env = []string{"OVS_RUNDIR=" + at.ovsRunDir, "OVS_LOGDIR=" + at.ovsRunDir, "OVS_DBDIR=" + at.ovsRunDir}
+		spot.Env = []string{"OVS_RUNDIR=" + at.ovsRunDir, "OVS_LOGDIR=" + at.ovsRunDir, "OVS_DBDIR=" + at.ovsRunDir, "SLUICE_AGENT_SOCKET=" + at.agentSocket}
 	}
 	return spot, nil
 }

@@ -24,13 +24,13 @@ func TestDownLeavesNothing(t *testing.T) {
 
 func TestDownAfterACrashLeavesNothing(t *testing.T) {
 	dir := binaries(t)
-	for _, after := range []time.Duration{10, 30, 60, 100, 150, 200, 300, 400} {
+	for _, after := range []int{10, 30, 60, 100, 150, 200, 300, 400} {
 		name := newName()
 		cmd := exec.Command(filepath.Join(dir, "sluice-lab"), "up", "--name", name)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(after * time.Millisecond)
+		time.Sleep(time.Duration(after) * time.Millisecond)
 		cmd.Process.Kill()
 		cmd.Wait()
 		if err := lab.Down(t.Context(), name, testOutput{t}); err != nil {
@@ -42,9 +42,9 @@ func TestDownAfterACrashLeavesNothing(t *testing.T) {
 
 func TestAnInterruptedUpLeavesNothing(t *testing.T) {
 	dir := binaries(t)
-	for _, after := range []time.Duration{30, 100, 200} {
+	for _, after := range []int{30, 100, 200} {
 		name := newName()
-		ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*time.Millisecond)
 		_, err := lab.Up(ctx, lab.Options{Name: name, BinDir: dir})
 		cancel()
 		if err != nil {

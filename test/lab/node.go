@@ -83,7 +83,7 @@ func (h host) startSwitch(ctx context.Context) error {
 // remove ends the node's daemons and removes all that is the node's but its
 // pods.
 func (h host) remove(ctx context.Context) error {
-	errs := []error{h.agentProcess().end(ctx, unix.SIGTERM, agentGrace)}
+	errs := []error{h.agentProcess().end(ctx, unix.SIGTERM)}
 	if ovs, err := h.ovs(); err == nil {
 		errs = append(errs, ovs.StopAll(ctx))
 	}

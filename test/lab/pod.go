@@ -52,7 +52,7 @@ func (h host) runPod(ctx context.Context, pod *podState, uid string) error {
 
 // stopPod undoes runPod, or what was done of it.
 func (h host) stopPod(ctx context.Context, pod podState) error {
-	if err := h.serverProcess(pod).end(ctx, unix.SIGKILL, killBound); err != nil {
+	if err := h.serverProcess(pod).end(ctx, unix.SIGKILL); err != nil {
 		return fmt.Errorf("stop the server of pod %s: %w", pod, err)
 	}
 	if pod.HostNetwork {

@@ -23,7 +23,8 @@ import (
 // no process needs to be known by a pid alone or by the name of its program.
 const marker = "SLUICE_LAB_PROCESS"
 
-// killBound is how long a killed process may take to be gone.
+// killBound is how long a process may take to end when it is told to, and again
+// when it is killed.
 const killBound = 10 * time.Second
 
 // process is a process of the lab that outlives the command that starts it.
@@ -71,13 +72,13 @@ func (p process) start(ctx context.Context) error {
 		return fmt.Errorf("start %s: %w", p.argv[0], err)
 	}
 	// Ends with the process, which is no zombie then while this one goes on.
-	go cmd.Wait()
+	go func() { _ = cmd.Wait() }()
 	err = writeWhole(p.pidFile(), fmt.Appendln(nil, cmd.Process.Pid))
 	if err == nil && told != nil {
 		err = awaitReady(ctx, told)
 	}
 	if err != nil {
-		cmd.Process.Kill()
+		_ = cmd.Process.Kill() // it may have ended by itself
 		return fmt.Errorf("start %s: %w", p.argv[0], err)
 	}
 	return nil
@@ -113,19 +114,19 @@ func (p process) pid() int {
 	return pid
 }
 
-// end sends the signal and returns when the process is gone; after the grace it
-// is killed. A process that does not run is no error.
-func (p process) end(ctx context.Context, signal unix.Signal, grace time.Duration) error {
+// end sends the signal and returns when the process is gone; after killBound, or
+// when ctx ends, it is killed. A process that does not run is no error.
+func (p process) end(ctx context.Context, signal unix.Signal) error {
 	defer os.Remove(p.pidFile())
 	pid := p.pid()
 	if pid == 0 {
 		return nil
 	}
-	return endProcess(ctx, pid, func() bool { return markerOf(pid) == p.file }, signal, grace)
+	return endProcess(ctx, pid, func() bool { return markerOf(pid) == p.file }, signal)
 }
 
 // endProcess ends the process with that pid if it still is the one that is meant.
-func endProcess(ctx context.Context, pid int, isMeant func() bool, signal unix.Signal, grace time.Duration) error {
+func endProcess(ctx context.Context, pid int, isMeant func() bool, signal unix.Signal) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -138,18 +139,16 @@ func endProcess(ctx context.Context, pid int, isMeant func() bool, signal unix.S
 	if !isMeant() {
 		return nil
 	}
-	for _, try := range []struct {
-		signal unix.Signal
-		wait   time.Duration
-	}{{signal, grace}, {unix.SIGKILL, killBound}} {
-		if err := unix.PidfdSendSignal(fd, try.signal, nil, 0); errors.Is(err, unix.ESRCH) {
+	for _, signal := range []unix.Signal{signal, unix.SIGKILL} {
+		if err := unix.PidfdSendSignal(fd, signal, nil, 0); errors.Is(err, unix.ESRCH) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("end process %d: %w", pid, err)
 		}
-		if awaitEnd(ctx, fd, try.wait) {
+		if awaitEnd(ctx, fd, killBound) {
 			return nil
 		}
+		ctx = context.WithoutCancel(ctx)
 	}
 	return fmt.Errorf("process %d is still there %s after it was killed", pid, killBound)
 }
@@ -198,12 +197,13 @@ func (p places) endAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var pids []int
 	for _, entry := range entries {
-		pid, err := strconv.Atoi(filepath.Base(entry))
-		if err == nil && p.belongs(pid) {
-			errs = append(errs, endProcess(ctx, pid, func() bool { return p.belongs(pid) }, unix.SIGKILL, killBound))
+		if pid, err := strconv.Atoi(filepath.Base(entry)); err == nil && p.belongs(pid) {
+			pids = append(pids, pid)
 		}
 	}
-	return errors.Join(errs...)
+	return forAll(pids, func(pid int) error {
+		return endProcess(ctx, pid, func() bool { return p.belongs(pid) }, unix.SIGKILL)
+	})
 }

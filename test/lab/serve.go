@@ -98,13 +98,17 @@ func (s Serve) acceptAll(listener net.Listener) error {
 // connection closed before is reset, and the answer might be lost with it.
 func (s Serve) answerConn(conn *net.TCPConn) {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(drainBound))
 	client := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
-	if _, err := conn.Write(s.line(client)); err != nil {
-		return
+	err := conn.SetDeadline(time.Now().Add(drainBound))
+	if err == nil {
+		_, err = conn.Write(s.line(client))
 	}
-	conn.CloseWrite()
-	io.Copy(io.Discard, conn)
+	if err == nil {
+		err = conn.CloseWrite()
+	}
+	if err == nil {
+		_, _ = io.Copy(io.Discard, conn) // until the client closes, resets or says nothing
+	}
 }
 
 func (s Serve) answerAll(conn *net.UDPConn) error {
@@ -118,7 +122,7 @@ func (s Serve) answerAll(conn *net.UDPConn) error {
 			continue // an ICMP error about an earlier answer
 		}
 		// An answer that cannot be sent is one that is lost.
-		conn.WriteMsgUDPAddrPort(s.line(client.Addr()), answerFrom(control[:n]), client)
+		_, _, _ = conn.WriteMsgUDPAddrPort(s.line(client.Addr()), answerFrom(control[:n]), client)
 	}
 }
 

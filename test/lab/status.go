@@ -51,7 +51,7 @@ func (h host) inForce(ctx context.Context) error {
 	if err != nil {
 		return &waiting{h.name, err.Error()}
 	}
-	why := ""
+	var why string
 	switch {
 	case status.Input.Seen != digest:
 		why = "its agent has not read the change yet"

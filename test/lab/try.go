@@ -76,7 +76,9 @@ func (t target) tryTCP(ctx context.Context, mustAnswer bool) (string, error) {
 	}
 	defer dialed.Close()
 	conn := dialed.(*net.TCPConn)
-	conn.SetDeadline(deadline)
+	if err := conn.SetDeadline(deadline); err != nil {
+		return "", err
+	}
 	if lost, err := retransmitted(conn); err != nil {
 		return "", err
 	} else if lost {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,14 +49,8 @@ func Digest(dir string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("digest of manifests in %s: %w", dir, err)
 		}
-		WriteDigest(hash, entry.Name(), contents)
+		fmt.Fprintf(hash, "%s\x00%d\x00", entry.Name(), len(contents))
+		hash.Write(contents)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
-}
-
-// WriteDigest adds one file to a digest. It serves readers that need the
-// contents themselves and must not read twice, as the file may change between.
-func WriteDigest(hash io.Writer, name string, contents []byte) {
-	fmt.Fprintf(hash, "%s\x00%d\x00", name, len(contents))
-	hash.Write(contents)
 }

@@ -63,7 +63,8 @@ func (d *Dir) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		case <-watcher.Errors:
+		case err := <-watcher.Errors:
+			d.log.Warn("events about manifests were lost; the directory is read anew", "dir", d.path, "error", err)
 		case <-watcher.Events:
 			for len(watcher.Events) > 0 {
 				<-watcher.Events

@@ -142,6 +142,7 @@ var yamlLine = regexp.MustCompile(`line (\d+): `)
 func (d document) at(err error) error {
 	line := d.line
 	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "), "yaml: ")
+	text = strings.TrimPrefix(text, "unmarshal errors:\n  ")
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
 		n, _ := strconv.Atoi(m[1])
 		line += n - 1

@@ -1,0 +1,106 @@
+package kube_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/agent/source/kube"
+)
+
+// watch runs a source over a fake API server until the test ends.
+func watch(t *testing.T, client *fake.Clientset) *kube.Cluster {
+	t.Helper()
+	c := kube.New(client, "https://api", slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// until waits for a snapshot that is as it should be.
+func until(t *testing.T, c *kube.Cluster, what string, ok func(source.Snapshot) bool) source.Snapshot {
+	t.Helper()
+	end := time.After(20 * time.Second)
+	for {
+		s := c.Snapshot()
+		if ok(s) {
+			return s
+		}
+		select {
+		case <-c.Changed():
+		case <-end:
+			t.Fatalf("%s: not in time: %+v", what, s)
+		}
+	}
+}
+
+func node(name, cidr string) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.NodeSpec{PodCIDRs: []string{cidr}}}
+}
+
+func TestObjectsComeAndGo(t *testing.T) {
+	client := fake.NewClientset(node("n1", "10.244.1.0/24"), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	c := watch(t, client)
+	s := until(t, c, "synced", func(s source.Snapshot) bool { return s.Synced && len(s.Objects.Nodes) == 1 })
+	if s.Seen != s.Version || len(s.Errors) != 0 || s.Objects.Nodes[0].PodCIDRs[0].String() != "10.244.1.0/24" {
+		t.Errorf("%+v", s)
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Labels: map[string]string{"app": "web"}},
+		Spec:       corev1.PodSpec{NodeName: "n1"},
+		Status:     corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.244.1.2"}}},
+	}
+	if _, err := client.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s = until(t, c, "pod seen", func(s source.Snapshot) bool { return len(s.Objects.Pods) == 1 })
+	if p := s.Objects.Pods[0]; p.Node != "n1" || p.Labels["app"] != "web" || p.Addresses[0].String() != "10.244.1.2" {
+		t.Errorf("%+v", p)
+	}
+	if err := client.CoreV1().Pods("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, c, "pod gone", func(s source.Snapshot) bool { return len(s.Objects.Pods) == 0 })
+}
+
+func TestAFieldThatCannotBeReadIsNamedAndTheRestKept(t *testing.T) {
+	c := watch(t, fake.NewClientset(node("bad", "10.244.1.0"), node("good", "10.244.2.0/24")))
+	s := until(t, c, "both", func(s source.Snapshot) bool { return len(s.Objects.Nodes) == 2 })
+	if len(s.Errors) != 1 || !strings.Contains(s.Errors[0], `node "bad": spec.podCIDRs: "10.244.1.0"`) {
+		t.Errorf("errors %q", s.Errors)
+	}
+}
+
+func TestAMissingRightIsNamed(t *testing.T) {
+	for _, resource := range []string{"nodes", "pods", "namespaces"} {
+		t.Run(resource, func(t *testing.T) {
+			client := fake.NewClientset()
+			client.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", nil)
+			})
+			c := watch(t, client)
+			s := until(t, c, "named", func(s source.Snapshot) bool { return len(s.Errors) > 0 })
+			if s.Synced || !strings.Contains(s.Errors[0], "may not list and watch "+resource) {
+				t.Errorf("synced %v, errors %q", s.Synced, s.Errors)
+			}
+		})
+	}
+}
