@@ -222,13 +222,7 @@ func (a *Agent) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *co
 		a.attach.gone(l.Key())
 		return l, err
 	}
-	end := parts.begin("cable")
-	cable, err := a.createCable(ctx, spec)
-	end()
-	if err != nil {
-		a.attach.gone(l.Key())
-		return l, cniError(err)
-	}
+	var cable *plug.Cable
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.unplugFailed(ovsdb, cable, l))
@@ -236,29 +230,25 @@ func (a *Agent) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *co
 		}
 		cable.Close()
 	}()
+	var port db.Port
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		defer parts.begin("pod")()
-		return cable.Configure(gctx)
-	})
+	// The port's number is settled, so the flows need not wait for the port.
 	g.Go(func() error {
 		defer parts.begin("flows")()
 		return a.sync(gctx)
 	})
-	var port db.Port
 	g.Go(func() (err error) {
-		note := db.BridgeNote{}
-		for _, addr := range l.Addresses {
-			note.Remove = append(note.Remove, lease.FreedKey(addr))
-		}
-		end := parts.begin("row")
-		err = ovsdb.AddPort(gctx, render.Bridge, portSpec(l), note)
+		end := parts.begin("cable")
+		cable, err = a.createCable(gctx, spec)
 		end()
 		if err != nil {
-			return fmt.Errorf("add port %s to bridge %s: %w", l.Port, render.Bridge, err)
+			return err
 		}
-		defer parts.begin("port")()
-		port, err = ovsdb.WaitPort(gctx, render.Bridge, l.Port)
+		g.Go(func() error {
+			defer parts.begin("pod")()
+			return cable.Configure(gctx)
+		})
+		port, err = a.addPort(gctx, ovsdb, l, parts)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -273,6 +263,22 @@ func (a *Agent) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *co
 	}
 	a.attach.plugged(l)
 	return l, nil
+}
+
+// addPort makes the host's end a port, and returns it when it has its number.
+func (a *Agent) addPort(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) (db.Port, error) {
+	note := db.BridgeNote{}
+	for _, addr := range l.Addresses {
+		note.Remove = append(note.Remove, lease.FreedKey(addr))
+	}
+	end := parts.begin("row")
+	err := ovsdb.AddPort(ctx, render.Bridge, portSpec(l), note)
+	end()
+	if err != nil {
+		return db.Port{}, fmt.Errorf("add port %s to bridge %s: %w", l.Port, render.Bridge, err)
+	}
+	defer parts.begin("port")()
+	return ovsdb.WaitPort(ctx, render.Bridge, l.Port)
 }
 
 // createCable makes the veth; one that an ADD left behind when it was cut short is
@@ -317,8 +323,13 @@ func portSpec(l lease.Lease) db.PortSpec {
 // may be over.
 const undoBound = 10 * time.Second
 
-// unplugFailed takes a failed ADD back: row, cable, address, flows.
+// unplugFailed takes a failed ADD back: row, cable (if there was one), address, flows.
 func (a *Agent) unplugFailed(ovsdb *db.Client, cable *plug.Cable, l lease.Lease) error {
+	if cable == nil {
+		a.attach.gone(l.Key())
+		a.kick()
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), undoBound)
 	defer cancel()
 	errs := []error{cable.Rollback()}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -40,8 +41,10 @@ type Agent struct {
 
 	attach     attachments
 	neighbours tunnelNeighbours
-	// collected is when the pass loop last held the leases against the cables.
-	collected time.Time
+	restore    restore // used by the pass loop
+	memory     *memory
+	// dbChanged is set when OVSDB holds something that no pass has looked at yet.
+	dbChanged atomic.Bool
 
 	mu       sync.Mutex
 	db       *db.Client // nil while ovsdb-server is away
@@ -56,6 +59,8 @@ type Agent struct {
 	repairs  uint64 // of the host
 	started  time.Time
 	unplugs  sync.WaitGroup // ends of links under way
+	underlay underlay       // as last looked at
+	deaf     string         // why the switch forwards nothing new, empty if it does
 }
 
 // passResult is what the last pass found.
@@ -85,7 +90,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: log, host: host.New(log),
 		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), done: make(chan struct{}),
-		started: time.Now(),
+		started: time.Now(), restore: restore{log: log}, memory: newMemory(cfg.RunDir),
 	}
 	a.attach.init()
 	a.neighbours.init(cfg.OVSRunDir)
@@ -132,15 +137,24 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("source", a.src.Run)
 	run("cni socket", func(ctx context.Context) error { return server.Serve(ctx, cni, a.serve, a.log) })
 	run("agent socket", func(ctx context.Context) error { return api.Serve(ctx, apiListener, a) })
-	run("ovsdb", a.dbLoop)
+	// OVSDB stays until the last request is done or taken back.
+	dbCtx, closeDB := context.WithCancel(context.WithoutCancel(ctx))
+	defer closeDB()
+	var ovsdb sync.WaitGroup
+	ovsdb.Go(func() { a.dbLoop(dbCtx) })
 	run("host notifications", func(ctx context.Context) error { return host.Watch(ctx, a.hostKicks, a.neighbours.kicks) })
 	run("tunnel neighbours", a.neighbourLoop)
 	run("host", a.hostLoop)
 	run("flows", a.passLoop)
+	run("kernel", a.kernelLoop)
+	run("health", a.healthLoop)
+	run("memory", a.memoryLoop)
 	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)
 	<-ctx.Done()
 	wg.Wait()
 	a.unplugs.Wait()
+	closeDB()
+	ovsdb.Wait()
 	a.recMu.Lock()
 	a.rec.Close()
 	a.recMu.Unlock()
@@ -151,11 +165,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-// dbRetry is how often ovsdb-server is looked for while it is away.
-const dbRetry = time.Second
+const (
+	// dbRetry is how often ovsdb-server is looked for while it is away.
+	dbRetry = time.Second
+	// dbPause is for changes to come together: most are the echo of what was done
+	// here, in several parts.
+	dbPause = 20 * time.Millisecond
+)
 
 // dbLoop opens OVSDB and passes its changes on.
-func (a *Agent) dbLoop(ctx context.Context) error {
+func (a *Agent) dbLoop(ctx context.Context) {
 	for {
 		c, err := db.Open(ctx, a.cfg.OVSDB, a.log)
 		a.mu.Lock()
@@ -167,18 +186,24 @@ func (a *Agent) dbLoop(ctx context.Context) error {
 		a.kick()
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(dbRetry):
 		}
 	}
 	c, _ := a.ovsdb()
 	defer c.Close()
 	for {
+		a.dbChanged.Store(true)
 		a.kick()
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-c.Changes():
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(dbPause):
 		}
 	}
 }

@@ -177,13 +177,18 @@ func states(list []lease.Lease) []state.Attachment {
 	return out
 }
 
-// tryLock takes the key if nobody works on it.
-func (t *attachments) tryLock(key lease.Key) bool {
+// undisturbed calls do with the key locked, unless a verb is at work on the lease or
+// has been since: then it is for the verb to say what is true.
+func (t *attachments) undisturbed(l lease.Lease, do func() error) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, ok := t.busy[key]; ok {
-		return false
+	now, ok := t.known[l.Key()]
+	_, busy := t.busy[l.Key()]
+	if busy || !ok || now.Created != l.Created {
+		t.mu.Unlock()
+		return nil
 	}
-	t.busy[key] = make(chan struct{})
-	return true
+	t.busy[l.Key()] = make(chan struct{})
+	t.mu.Unlock()
+	defer t.unlock(l.Key())
+	return do()
 }

@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 
 	"github.com/sluice-cni/sluice/flows/state"
@@ -75,7 +74,7 @@ func (c Config) Validate() error {
 	}
 	for _, p := range c.Cluster.ClusterCIDRs {
 		if p != p.Masked() {
-			bad("--cluster-cidr %s: has bits set behind its prefix, expected %s", p, netip.Prefix(p.Masked()))
+			bad("--cluster-cidr %s: has bits set behind its prefix, expected %s", p, p.Masked())
 		}
 	}
 	return errors.Join(errs...)

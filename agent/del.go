@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/cni/wire"
@@ -51,29 +49,32 @@ func (a *Agent) del(ctx context.Context, req *wire.Request, parts *phases) error
 	return nil
 }
 
-// release frees the lease: the row with a note of when, and the flows, at once.
+// flowsPatience is how long DEL waits for the flows to go. They have gone in a
+// millisecond or a few, unless the switch is busy with other ports: userspace Open
+// vSwitch takes some 10 ms to close each, and does nothing else meanwhile (seen). A
+// later pass removes them all the same.
+const flowsPatience = 30 * time.Millisecond
+
+// release frees the lease: its flows, then its row with a note of when. In this order,
+// as the switch would look at all its ports between the two.
 func (a *Agent) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) error {
 	a.attach.leave(l.Key())
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		defer parts.begin("row")()
-		_, err := ovsdb.DeletePort(gctx, render.Bridge, l.Port, freeing(l, time.Now()))
-		return err
-	})
-	var flows error
-	g.Go(func() error {
-		defer parts.begin("flows")()
-		flows = a.sync(ctx) // a switch that is away has no flows to lose
-		return nil
-	})
-	if err := g.Wait(); err != nil {
+	end := parts.begin("flows")
+	patient, cancel := context.WithTimeout(ctx, flowsPatience)
+	err := a.sync(patient) // a switch that is away has no flows to lose
+	cancel()
+	end()
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		a.log.Warn("flows not removed yet", "holder", l.Holder(), "error", err)
+	}
+	end = parts.begin("row")
+	_, err = ovsdb.DeletePort(ctx, render.Bridge, l.Port, freeing(l, time.Now()))
+	end()
+	if err != nil {
 		a.attach.stay(l.Key())
 		return err
 	}
 	a.attach.gone(l.Key())
-	if flows != nil {
-		a.log.Warn("flows not removed yet", "holder", l.Holder(), "error", flows)
-	}
 	return nil
 }
 

@@ -28,6 +28,7 @@ func (a *Agent) Status() api.Status {
 	ovsdb, dbErr := a.ovsdb()
 	a.mu.Lock()
 	p, hostErr, hostDone, repairs := a.pass, a.hostErr, a.hostDone != "", a.repairs
+	deaf := a.deaf
 	a.mu.Unlock()
 	s := p.state
 	out := api.Status{
@@ -52,6 +53,9 @@ func (a *Agent) Status() api.Status {
 		out.Flows.Error = p.err.Error()
 		problem("flows: %v", p.err)
 	}
+	if deaf != "" {
+		problem("%s", deaf)
+	}
 	if hostErr != nil {
 		out.Host.Error = hostErr.Error()
 		problem("host: %v", hostErr)
@@ -63,7 +67,7 @@ func (a *Agent) Status() api.Status {
 	for _, c := range append(p.problems, p.result.Conflicts...) {
 		problem("%s", c)
 	}
-	out.Ready = p.err == nil && hostDone && known && len(self.PodCIDRs) > 0
+	out.Ready = p.err == nil && hostDone && deaf == "" && known && len(self.PodCIDRs) > 0
 	out.PodCIDRs = prefixes(self.PodCIDRs)
 	for _, n := range s.Nodes {
 		if n.Name != a.cfg.Node {
@@ -73,6 +77,7 @@ func (a *Agent) Status() api.Status {
 		}
 	}
 	if ovsdb != nil {
+		out.Bridge.RestoreWait = restoreState(ovsdb.OpenvSwitchOtherConfig()[restoreWait] != "", arms(s.Facts, ovsdb))
 		out.Bridge.OVSVersion = a.ovsVersion(ovsdb)
 		out.Ports = a.ports(ovsdb)
 	}

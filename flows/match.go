@@ -52,7 +52,7 @@ const (
 	ethIPv6 = 0x86dd
 )
 
-// IPv4, IPv6 and ARP match the EtherType.
+// IPv4 matches EtherType 0x0800.
 func (m Match) IPv4() Match { return m.Is(EthType, Uint(ethIPv4)) }
 
 // IPv6 matches EtherType 0x86dd.

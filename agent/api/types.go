@@ -35,6 +35,8 @@ type BridgeStatus struct {
 	// Why says how the datapath was chosen.
 	Why        string `json:"why"`
 	OVSVersion string `json:"ovsVersion"`
+	// RestoreWait says in words what flow-restore-wait is set for; empty if it is not.
+	RestoreWait string `json:"restoreWait,omitempty"`
 	// Connected: ovsdb-server and the bridge's OpenFlow socket both answer.
 	Connected bool `json:"connected"`
 }

@@ -93,6 +93,18 @@ func inet(tx *knftables.Transaction, want render.Rules) {
 				"oifname != ", quoted(render.GatewayDevice), ip, "saddr", p.String(), ip, "daddr != ", set, "masquerade")})
 		}
 	}
+	for _, c := range []struct {
+		name string
+		hook knftables.BaseChainHook
+	}{{"untracked_in", knftables.PreroutingHook}, {"untracked_out", knftables.OutputHook}} {
+		tx.Add(&knftables.Chain{
+			Name: c.name, Type: knftables.PtrTo(knftables.FilterType), Hook: knftables.PtrTo(c.hook), Priority: knftables.PtrTo(knftables.RawPriority),
+			Comment: knftables.PtrTo("tunnels stay out of the host's conntrack"),
+		})
+		for _, p := range want.Untracked {
+			tx.Add(&knftables.Rule{Chain: c.name, Rule: knftables.Concat("udp dport", p, "notrack")})
+		}
+	}
 	if len(want.Unheard) > 0 {
 		tx.Add(&knftables.Chain{
 			Name: "unheard", Type: knftables.PtrTo(knftables.FilterType), Hook: knftables.PtrTo(knftables.PreroutingHook),

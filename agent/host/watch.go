@@ -11,51 +11,72 @@ import (
 // changes, and to neighbour whenever a neighbour does, until ctx ends. Both have room
 // for one value; several changes may be one.
 func Watch(ctx context.Context, changed, neighbour chan<- struct{}) error {
+	for {
+		if err := watch(ctx, changed, neighbour); err != nil || ctx.Err() != nil {
+			return err
+		}
+		// Some were lost: the kernel gives up on a listener that does not keep up
+		// (ENOBUFS; seen with 50 pods at once), and the library then on listening.
+		tell(changed)
+		tell(neighbour)
+	}
+}
+
+// watch returns nil when ctx ends, or when one of the subscriptions does.
+func watch(ctx context.Context, changed, neighbour chan<- struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
 	links := make(chan netlink.LinkUpdate, 64)
 	addrs := make(chan netlink.AddrUpdate, 64)
 	routes := make(chan netlink.RouteUpdate, 64)
+	neighbours := make(chan netlink.NeighUpdate, 64)
+	defer cancel()
 	if err := netlink.LinkSubscribe(links, ctx.Done()); err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
+	defer drain(links)
 	if err := netlink.AddrSubscribe(addrs, ctx.Done()); err != nil {
 		return fmt.Errorf("watch addresses: %w", err)
 	}
+	defer drain(addrs)
 	if err := netlink.RouteSubscribe(routes, ctx.Done()); err != nil {
 		return fmt.Errorf("watch routes: %w", err)
 	}
-	neighbours := make(chan netlink.NeighUpdate, 64)
+	defer drain(routes)
 	if err := netlink.NeighSubscribe(neighbours, ctx.Done()); err != nil {
 		return fmt.Errorf("watch neighbours: %w", err)
 	}
+	defer drain(neighbours)
 	for {
 		var ok bool
-		tell := changed
+		whom := changed
 		select {
 		case <-ctx.Done():
-			// The subscriptions' own goroutines end by the same signal; take what they
-			// still hold, or they would wait for ever.
-			go drain(links)
-			go drain(addrs)
-			go drain(routes)
-			go drain(neighbours)
 			return nil
 		case _, ok = <-links:
 		case _, ok = <-addrs:
 		case _, ok = <-routes:
 		case _, ok = <-neighbours:
-			tell = neighbour
+			whom = neighbour
 		}
-		if !ok && ctx.Err() == nil {
-			return fmt.Errorf("the kernel's notifications ended")
+		if !ok {
+			return nil
 		}
-		select {
-		case tell <- struct{}{}:
-		default:
-		}
+		tell(whom)
 	}
 }
 
-func drain[T any](c <-chan T) {
-	for range c {
+func tell(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
+}
+
+// drain takes what a subscription still holds, in the background: its goroutine ends
+// with the context, and would wait for ever.
+func drain[T any](c <-chan T) {
+	go func() {
+		for range c {
+		}
+	}()
 }

@@ -3,9 +3,11 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/ovs/openflow"
@@ -20,9 +22,10 @@ type Reconciler struct {
 	log  *slog.Logger
 
 	sw openflow.Switch
-	// installed is what the switch holds as far as is known; nil when nothing is
-	// known and the next pass must look.
-	installed map[flows.Key]flows.Flow
+	// installed is what the switch holds as far as is known, in the order of
+	// flows.Sort. When nothing is known the next pass must look.
+	installed []flows.Flow
+	known     bool
 	// repaired counts flows found to be other than this Reconciler left them.
 	repaired uint64
 	// connection counts the switches that were opened.
@@ -54,12 +57,14 @@ func (r *Reconciler) Connection() uint64 { return r.connection }
 // Connected tells whether the switch answered when last asked.
 func (r *Reconciler) Connected() bool { return r.sw != nil }
 
-// Apply makes the switch hold exactly the desired flows. With look it dumps the
-// tables first, whatever is known of them; without, it trusts what it left there.
-// On an error nothing is presumed, and the next call looks.
+// Apply makes the switch hold exactly the desired flows, which are in the order of
+// flows.Sort and are not changed afterwards. With look it dumps the tables first,
+// whatever is known of them; without, it trusts what it left there: the list that
+// it was given last costs nothing then. On an error nothing is presumed, and the next
+// call looks.
 func (r *Reconciler) Apply(ctx context.Context, desired []flows.Flow, look bool) error {
 	if err := r.apply(ctx, desired, look); err != nil {
-		r.installed = nil
+		r.forget()
 		r.disconnectIfLost()
 		return err
 	}
@@ -73,64 +78,64 @@ func (r *Reconciler) apply(ctx context.Context, desired []flows.Flow, look bool)
 		if err != nil {
 			return err
 		}
-		r.sw, r.installed = sw, nil
+		r.sw = sw
+		r.forget()
 		r.connection++
 	}
+	if !look && r.known && sameList(r.installed, desired) {
+		return nil
+	}
 	var strange []openflow.Entry
-	if look || r.installed == nil {
-		known := r.installed
-		entries, err := r.sw.Dump(ctx)
-		if err != nil {
-			return fmt.Errorf("dump the flows: %w", err)
-		}
-		r.installed = make(map[flows.Key]flows.Flow, len(entries))
-		for _, e := range entries {
-			if e.Strange != "" {
-				strange = append(strange, e)
-				continue
-			}
-			r.installed[e.Flow.Key()] = e.Flow
-		}
-		if known != nil {
-			r.drift(known, len(strange))
+	if look || !r.known {
+		var err error
+		if strange, err = r.look(ctx); err != nil {
+			return err
 		}
 	}
 	c := Diff(r.installed, desired)
 	c.Remove = append(strange, c.Remove...)
-	if c.Empty() {
-		return nil
+	if !c.Empty() {
+		if err := r.sw.Apply(ctx, c); err != nil {
+			return fmt.Errorf("install %d flows, remove %d: %w", len(c.Add), len(c.Remove), err)
+		}
+		r.log.Debug("flows applied", "added", len(c.Add), "removed", len(c.Remove), "installed", len(desired))
 	}
-	if err := r.sw.Apply(ctx, c); err != nil {
-		return fmt.Errorf("install %d flows, remove %d: %w", len(c.Add), len(c.Remove), err)
-	}
-	for _, e := range c.Remove {
-		delete(r.installed, e.Flow.Key())
-	}
-	for _, f := range c.Add {
-		r.installed[f.Key()] = f
-	}
-	r.log.Debug("flows applied", "added", len(c.Add), "removed", len(c.Remove), "installed", len(r.installed))
+	r.installed = desired
 	return nil
 }
 
+// look finds out what the switch holds. It returns the flows that are not of our
+// vocabulary.
+func (r *Reconciler) look(ctx context.Context) (strange []openflow.Entry, err error) {
+	entries, err := r.sw.Dump(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dump the flows: %w", err)
+	}
+	found := make([]flows.Flow, 0, len(entries))
+	for _, e := range entries {
+		if e.Strange != "" {
+			strange = append(strange, e)
+			continue
+		}
+		found = append(found, e.Flow)
+	}
+	flows.Sort(found)
+	if r.known {
+		r.drift(Diff(found, r.installed), len(strange))
+	}
+	r.installed, r.known = found, true
+	return strange, nil
+}
+
 // drift counts and reports what others did to the tables since the last pass.
-func (r *Reconciler) drift(known map[flows.Key]flows.Flow, strange int) {
-	n := strange
-	for key, want := range known {
-		if got, ok := r.installed[key]; !ok || !got.Equal(want) {
-			n++
-		}
-	}
-	for key := range r.installed {
-		if _, ok := known[key]; !ok {
-			n++
-		}
-	}
-	if n > 0 {
+func (r *Reconciler) drift(c openflow.Change, strange int) {
+	if n := len(c.Add) + len(c.Remove) + strange; n > 0 {
 		r.repaired += uint64(n)
 		r.log.Warn("flows were changed by somebody else and are put right", "flows", n)
 	}
 }
+
+func (r *Reconciler) forget() { r.installed, r.known = nil, false }
 
 func (r *Reconciler) disconnectIfLost() {
 	if r.sw == nil {
@@ -139,7 +144,8 @@ func (r *Reconciler) disconnectIfLost() {
 	select {
 	case <-r.sw.Lost():
 		_ = r.sw.Close()
-		r.sw, r.installed = nil, nil
+		r.sw = nil
+		r.forget()
 	default:
 	}
 }
@@ -160,21 +166,43 @@ func (r *Reconciler) Close() {
 	}
 }
 
-// Diff is what turns the installed flows into the desired ones.
-func Diff(installed map[flows.Key]flows.Flow, desired []flows.Flow) openflow.Change {
+// sameList tells whether two lists are one.
+func sameList(a, b []flows.Flow) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// Diff is what turns the installed flows into the desired ones. Both lists are in the
+// order of flows.Sort: most of two successive renders is alike, and what is alike is
+// passed over without making any match's text.
+func Diff(installed, desired []flows.Flow) openflow.Change {
 	var c openflow.Change
-	wanted := make(map[flows.Key]bool, len(desired))
-	for _, f := range desired {
-		key := f.Key()
-		wanted[key] = true
-		if have, ok := installed[key]; !ok || !have.Equal(f) {
-			c.Add = append(c.Add, f)
+	for len(installed) > 0 && len(desired) > 0 {
+		have, want := installed[0], desired[0]
+		same, order := have.Equal(want), 0
+		if !same {
+			order = compare(have, want)
+		}
+		switch {
+		case order < 0:
+			c.Remove = append(c.Remove, openflow.Entry{Flow: have})
+		case order > 0 || !same: // an Add takes the place of the flow of its key
+			c.Add = append(c.Add, want)
+		}
+		if order <= 0 {
+			installed = installed[1:]
+		}
+		if order >= 0 {
+			desired = desired[1:]
 		}
 	}
-	for key, f := range installed {
-		if !wanted[key] {
-			c.Remove = append(c.Remove, openflow.Entry{Flow: f})
-		}
+	for _, have := range installed {
+		c.Remove = append(c.Remove, openflow.Entry{Flow: have})
 	}
+	c.Add = append(c.Add, desired...)
 	return c
+}
+
+// compare is the order of flows.Sort, which is one of keys.
+func compare(a, b flows.Flow) int {
+	return cmp.Or(cmp.Compare(a.Table, b.Table), -cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Match.String(), b.Match.String()))
 }

@@ -116,7 +116,7 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // again tells the kernel's word for a timeout from other errors.
 func again(err error) error {
-	if err == syscall.EAGAIN {
+	if errors.Is(err, syscall.EAGAIN) {
 		return errTimeout
 	}
 	return err

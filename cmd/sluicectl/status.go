@@ -62,6 +62,9 @@ func printStatus(out io.Writer, s api.Status) {
 	}
 	line("bridge", "%s, %s, Open vSwitch %s", s.Bridge.Name, connected, cmp.Or(s.Bridge.OVSVersion, "(version not told)"))
 	line("datapath", "%s: %s", cmp.Or(s.Bridge.Datapath, "?"), s.Bridge.Why)
+	if s.Bridge.RestoreWait != "" {
+		line("restore", "flow-restore-wait is %s", s.Bridge.RestoreWait)
+	}
 	line("tunnel", "%s from %s on %s (MTU %d); pods have MTU %d", s.Tunnel.Encapsulation, s.Tunnel.LocalAddress, s.Tunnel.Device, s.Tunnel.DeviceMTU, s.MTU)
 	line("podCIDRs", "%s", cmp.Or(strings.Join(s.PodCIDRs, " "), "none"))
 	line("flows", "%d installed, %d desired, %d repaired", s.Flows.Installed, s.Flows.Desired, s.Flows.Repaired)

@@ -105,7 +105,7 @@ func (i *Interface) readAddresses(h *netlink.Handle, link netlink.Link) error {
 		return fmt.Errorf("list addresses: %w", err)
 	}
 	for _, a := range list {
-		if p, ok := prefix(a.IPNet); ok && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
+		if p, ok := prefix(a.IPNet); ok && (p.Addr().Is4() || !p.Addr().IsLinkLocalUnicast()) {
 			i.Addresses = append(i.Addresses, p)
 		}
 	}

@@ -44,19 +44,19 @@ func compareBool(a, b bool) int {
 	}
 }
 
-// OfNode: the Ready before the others, then the newer: a replacement wins over
+// OfNode is a Node's standing: the Ready before the others, then the newer: a replacement wins over
 // its lingering predecessor.
 func OfNode(n state.Node) Standing {
 	return Standing{Leaving: n.Deleting, Unready: !n.Ready, Seniority: -n.Created, Name: n.Name}
 }
 
-// OfAttachment: the newest sandbox of a pod is the pod, and the newest holder of
+// OfAttachment is a cable's standing: the newest sandbox of a pod is the pod, and the newest holder of
 // an address has it.
 func OfAttachment(a state.Attachment) Standing {
 	return Standing{Seniority: -a.Created, Name: a.Network + "/" + a.ContainerID + "/" + a.IfName}
 }
 
-// OfPod: a living pod before a finished one, then the newer.
+// OfPod is a Pod's standing: a living pod before a finished one, then the newer.
 func OfPod(p state.Pod) Standing {
 	return Standing{Leaving: p.Finished || p.Deleting, Seniority: -p.Created, Name: p.Namespace + "/" + p.Name}
 }

@@ -72,6 +72,9 @@ type Rules struct {
 	Cluster []netip.Prefix `json:"cluster,omitempty"`
 	// Masquerade is off where the operator wants pods' addresses to be seen.
 	Masquerade bool `json:"masquerade"`
+	// Untracked are UDP ports of the tunnels, kept out of the host's conntrack, which
+	// each tunnelled connection would fill with an entry.
+	Untracked []uint16 `json:"untracked,omitempty"`
 	// Unheard are devices whose frames the host must not take: userspace Open
 	// vSwitch owns them, and the kernel would hear every frame a second time. A
 	// name may end in "*".
@@ -85,7 +88,10 @@ func HostSide(s state.State) Host {
 	h := Host{
 		Gateway: GatewayPort{Device: GatewayDevice, MTU: MTU(s)},
 		Sysctls: []Sysctl{{"net/ipv4/ip_forward", "1"}},
-		Rules:   Rules{Masquerade: !s.Config.NoMasquerade},
+		Rules: Rules{
+			Masquerade: !s.Config.NoMasquerade,
+			Untracked:  []uint16{TunnelPort(Encapsulation(s.Config))},
+		},
 	}
 	if s.Facts.Datapath == "netdev" {
 		h.Rules.Unheard = append(slices.Sorted(slices.Values(s.Facts.NativeDevices)), PodDevicePrefix+"*")
@@ -173,6 +179,9 @@ func (h Host) String() string {
 	}
 	for _, s := range h.Sysctls {
 		line("sysctl -w %s=%s", strings.ReplaceAll(s.Path, "/", "."), s.Value)
+	}
+	for _, p := range h.Rules.Untracked {
+		line("nft notrack udp dport %d", p)
 	}
 	for _, u := range h.Rules.Unheard {
 		line("nft drop what comes in by %s", u)

@@ -50,7 +50,7 @@ func Call(ctx context.Context, socket, method string, args ...string) (string, e
 		args = []string{} // params must be an array, not null
 	}
 	raw, err := jsonrpc.Call(ctx, socket, method, args)
-	var refused *jsonrpc.ErrorReply
+	var refused *jsonrpc.RefusedError
 	switch {
 	case errors.As(err, &refused):
 		return "", &CommandError{Method: method, Text: refused.Text}

@@ -121,7 +121,7 @@ func (o *OVS) start(ctx context.Context, d Daemon, args []string, ready func(con
 			ended(fmt.Errorf("it ended: %w", err))
 		}()
 		giveUp = func() {
-			cmd.Process.Kill()
+			_ = cmd.Process.Kill() // it has ended already, or ends
 			<-reaped
 		}
 	}

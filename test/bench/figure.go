@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -33,7 +33,12 @@ type figure struct {
 	percentile int
 }
 
-func (f figure) withRatio() figure {
+// newFigure compares a percentile of two lists of samples.
+func newFigure(name, title string, p int, ours []time.Duration, peer string, theirs []time.Duration) figure {
+	f := figure{
+		Name: fmt.Sprintf("%s.p%d", name, p), Unit: "ms", Value: ms(percentile(ours, p)),
+		Peer: peer, PeerValue: ms(percentile(theirs, p)), title: title, percentile: p,
+	}
 	f.Ratio = round(f.Value/f.PeerValue, 3)
 	return f
 }
@@ -42,10 +47,7 @@ func (f figure) withRatio() figure {
 func (b *bench) add(name, title string, s samples, percentiles ...int) {
 	for _, p := range percentiles {
 		for i, peer := range b.contenders[1:] {
-			b.figures = append(b.figures, figure{
-				Name: fmt.Sprintf("%s.p%d", name, p), Unit: "ms", Value: ms(percentile(s[0], p)),
-				Peer: peer.name, PeerValue: ms(percentile(s[i+1], p)), title: title, percentile: p,
-			}.withRatio())
+			b.figures = append(b.figures, newFigure(name, title, p, s[0], peer.name, s[i+1]))
 		}
 	}
 }
@@ -64,36 +66,37 @@ func round(f float64, digits int) float64 {
 }
 
 // table prints the figures for people: a line for each, a column for each contender.
-func (b *bench) table(out io.Writer) {
+func (b *bench) table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	defer w.Flush()
-	peers := b.contenders[1:]
 	fmt.Fprint(w, "milliseconds\t\tsluice\t")
-	for _, p := range peers {
+	for _, p := range b.contenders[1:] {
 		fmt.Fprintf(w, "%s\t", p.name)
 	}
-	fmt.Fprint(w, "of the faster\t\n")
-	last := ""
-	for i := 0; i < len(b.figures); {
-		f := b.figures[i]
-		line := []figure{f}
-		for i++; i < len(b.figures) && b.figures[i].Name == f.Name; i++ {
-			line = append(line, b.figures[i])
+	fmt.Fprint(w, "to the faster\t\n")
+	title := ""
+	for rest := b.figures; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].Name == rest[0].Name {
+			n++
 		}
-		title := f.title
-		if title == last {
-			title = ""
+		line := rest[:n]
+		rest = rest[n:]
+		if line[0].title == title {
+			fmt.Fprint(w, "\t")
+		} else {
+			title = line[0].title
+			fmt.Fprintf(w, "%s\t", title)
 		}
-		last = f.title
-		fmt.Fprintf(w, "%s\tp%d\t%.2f\t", title, f.percentile, f.Value)
-		ratio := f.Ratio
-		for _, one := range line {
-			fmt.Fprintf(w, "%.2f\t", one.PeerValue)
-			ratio = max(ratio, one.Ratio)
+		fmt.Fprintf(w, "p%d\t%.2f\t", line[0].percentile, line[0].Value)
+		for i := range len(b.contenders) - 1 {
+			if i < len(line) {
+				fmt.Fprintf(w, "%.2f", line[i].PeerValue)
+			}
+			fmt.Fprint(w, "\t")
 		}
-		fmt.Fprint(w, strings.Repeat("\t", len(peers)-len(line)))
-		fmt.Fprintf(w, "%.2f\t\n", ratio)
+		fmt.Fprintf(w, "%.2f\t\n", slices.MaxFunc(line, func(a, b figure) int { return cmp.Compare(a.Ratio, b.Ratio) }).Ratio)
 	}
+	return w.Flush()
 }
 
 // machine says in a line what was measured on.

@@ -10,8 +10,8 @@
 // them. A figure is never good or bad by itself: the command fails only when it
 // cannot measure.
 //
-// Whatever happens, the second Ctrl-C and SIGKILL excepted, nothing is left behind;
-// what they leave the next run removes. Start reading at bench.run.
+// Whatever happens, a second Ctrl-C and SIGKILL excepted, nothing is left behind;
+// what these leave the next run removes. Start reading at bench.run.
 package main
 
 import (
@@ -66,7 +66,7 @@ func run(ctx context.Context, o options) error {
 	b := &bench{options: o}
 	err := b.run(ctx)
 	if ctx.Err() != nil {
-		err = fmt.Errorf("interrupted: nothing was written to %s", o.out)
+		err = fmt.Errorf("interrupted, nothing is written to %s: %w", o.out, err)
 	}
 	return err
 }

@@ -102,11 +102,11 @@ func parseRequest(line string) (verb string, phases map[string]time.Duration) {
 	phases = map[string]time.Duration{}
 	for field := range strings.FieldsSeq(line) {
 		key, value, _ := strings.Cut(field, "=")
-		name, isPhase := strings.CutPrefix(key, "phases.")
-		switch {
-		case key == "verb":
+		if key == "verb" {
 			verb = value
-		case key == "took":
+		}
+		name, isPhase := strings.CutPrefix(key, "phases.")
+		if key == "took" {
 			name, isPhase = "all", true
 		}
 		if d, err := time.ParseDuration(value); isPhase && err == nil {

@@ -362,12 +362,53 @@ func TestMalformedManifests(t *testing.T) {
 		t.Errorf("the log does not name file and line: %v", err)
 	}
 
-	// At start nothing is installed from a directory that cannot be read whole.
+	// The last good state outlives the agent.
+	memory := filepath.Join(filepath.Dir(n.AgentSocket), "last-input.json")
+	eventually(t, "the last good state is remembered", func() error {
+		if text, err := os.ReadFile(memory); err != nil || !strings.Contains(string(text), good.Input.Installed) {
+			return fmt.Errorf("%s, %w", text, err)
+		}
+		return nil
+	})
 	put("zz.yaml", "apiVersion: v1\nkind: Pod\nmetadata:\n\tname: x\n")
 	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.Exec(testContext(t), "node/n1", "ovs-ofctl", "-O", "OpenFlow15", "del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt"); err != nil {
+		t.Fatal(err)
+	}
+	again := make(chan error, 1)
+	go func() { again <- l.Start(context.Background(), "n1", lab.Agent) }()
+	eventually(t, "the last good state is in force", func() error {
+		if now := typed(t, l, n); len(now) != len(flows) {
+			return fmt.Errorf("%d flows, want %d", len(now), len(flows))
+		}
+		s, err := apiStatus(n)
+		if err != nil {
+			return err
+		}
+		if s.Input.Installed != good.Input.Installed || !strings.Contains(strings.Join(s.Problems, "\n"), "zz.yaml:4") {
+			return fmt.Errorf("installed %q, problems %v", s.Input.Installed, s.Problems)
+		}
+		return nil
+	})
+	if err := os.Remove(filepath.Join(n.ManifestsDir, "zz.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-again; err != nil {
+		t.Fatal(err)
+	}
+
+	// On a node that remembers none, nothing is installed from a directory that cannot
+	// be read whole.
+	put("zz.yaml", "apiVersion: v1\nkind: Pod\nmetadata:\n\tname: x\n")
+	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Exec(testContext(t), "node/n1", "ovs-ofctl", "-O", "OpenFlow15", "del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(memory); err != nil {
 		t.Fatal(err)
 	}
 	started := make(chan error, 1)

@@ -100,7 +100,7 @@ func (d *Dir) read() {
 		next.Objects, next.Version, next.Synced = content.Objects, digest, true
 	}
 	if err != nil && strings.Join(next.Errors, "\n") != strings.Join(last.Errors, "\n") {
-		d.log.Error("manifests cannot be read; the last good state stays in force", "dir", d.path, "errors", next.Errors)
+		d.log.Error("manifests cannot be read; the last good state stays in force", "errors", next.Errors)
 	}
 	d.mu.Lock()
 	d.snap = next

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// ErrorReply is the error member of a reply: the daemon understood the request
+// RefusedError is the error member of a reply: the daemon understood the request
 // and refuses it.
-type ErrorReply struct {
+type RefusedError struct {
 	// Text is the member's value: the string itself, or other JSON as it came.
 	Text string
 }
 
-func (e *ErrorReply) Error() string { return e.Text }
+func (e *RefusedError) Error() string { return e.Text }
 
 type message struct {
 	ID     json.RawMessage `json:"id"`
@@ -45,7 +45,7 @@ type echoReply struct {
 
 // Call connects to the unix socket, sends one request and returns the result of
 // its reply. It ends when ctx does, whatever the daemon does; the error is then
-// the context's. An answer that is an error is an *ErrorReply.
+// the context's. An answer that is an error is an *RefusedError.
 func Call(ctx context.Context, socket, method string, params any) (json.RawMessage, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", socket)
@@ -57,7 +57,7 @@ func Call(ctx context.Context, socket, method string, params any) (json.RawMessa
 	defer stop()
 
 	result, err := exchange(conn, method, params)
-	if ctx.Err() != nil && err != nil && !errors.As(err, new(*ErrorReply)) {
+	if ctx.Err() != nil && err != nil && !errors.As(err, new(*RefusedError)) {
 		return nil, fmt.Errorf("no answer to %q: %w", method, ctx.Err())
 	}
 	return result, err
@@ -90,7 +90,7 @@ func exchange(conn net.Conn, method string, params any) (json.RawMessage, error)
 			if json.Unmarshal(m.Error, &text) != nil {
 				text = string(m.Error)
 			}
-			return nil, &ErrorReply{Text: text}
+			return nil, &RefusedError{Text: text}
 		default:
 			return m.Result, nil
 		}
