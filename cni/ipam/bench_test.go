@@ -28,7 +28,7 @@ func BenchmarkPick(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			r := prefixes(c.r)
 			held, freed := map[netip.Addr]string{}, map[netip.Addr]time.Time{}
-			addr := ipam.Gateway(r[0])
+			addr := r[0].Addr().Next()
 			for range c.held {
 				addr = addr.Next()
 				held[addr] = "pod"

@@ -4,19 +4,12 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
-	"net"
 	"net/netip"
 )
 
 // firstOffset is the first offset into a range that a pod may have: 0 is the
 // network, 1 the gateway.
 const firstOffset = 2
-
-// Gateway is the range's first host address: the node's own address in its podCIDR
-// and the router of the pods in it. The prefix need not be masked.
-func Gateway(prefix netip.Prefix) netip.Addr {
-	return at(prefix, 1)
-}
 
 // Capacity is how many pods' addresses a range has: all but the reserved ones, and
 // none if there are only those (IPv4 /31 and /32, IPv6 /127 and /128). Of an IPv6
@@ -27,15 +20,6 @@ func Capacity(prefix netip.Prefix) uint64 {
 		return 0
 	}
 	return last - firstOffset + 1
-}
-
-// MAC is the hardware address of the pod that has an address: 0a:58 and the IPv4
-// address, or the low 32 bits of the IPv6 address. The same address has the same
-// MAC each time, two addresses of one range never have one MAC unless the range is
-// wider than 32 bits, and people can read it in a capture.
-func MAC(addr netip.Addr) net.HardwareAddr {
-	b := addr.Unmap().AsSlice()
-	return append(net.HardwareAddr{0x0a, 0x58}, b[len(b)-4:]...)
 }
 
 // lastOffset is the last offset that a pod may have; it may be less than

@@ -171,3 +171,16 @@ func TestPortNumbersAreReadable(t *testing.T) {
 		}
 	}
 }
+
+func TestMACsAndGatewaysAreReadable(t *testing.T) {
+	for addr, want := range map[string]string{"10.244.3.17": "0a:58:0a:f4:03:11", "fd00::ab:cdef": "0a:58:00:ab:cd:ef", "169.254.0.1": "0a:58:a9:fe:00:01"} {
+		if got := render.MAC(netip.MustParseAddr(addr)).String(); got != want {
+			t.Errorf("%s has MAC %s, want %s", addr, got, want)
+		}
+	}
+	for cidr, want := range map[string]string{"10.244.1.0/24": "10.244.1.1", "10.1.0.9/16": "10.1.0.1", "fd00:3::/64": "fd00:3::1"} {
+		if got := render.Gateway(netip.MustParsePrefix(cidr)).String(); got != want {
+			t.Errorf("%s has gateway %s, want %s", cidr, got, want)
+		}
+	}
+}

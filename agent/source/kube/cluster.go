@@ -2,12 +2,14 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/flows/state"
 )
 
 // Cluster is an API server's objects as a source.Source.
@@ -33,6 +36,9 @@ type Cluster struct {
 
 	mu     sync.Mutex
 	errors map[string]string // by resource
+	// snap is the last Snapshot, good as long as nothing has changed since.
+	snap  source.Snapshot
+	fresh bool
 }
 
 // Config is how to reach the API server: a kubeconfig file, or with an empty path
@@ -132,6 +138,9 @@ func (c *Cluster) succeeded(resource string) {
 }
 
 func (c *Cluster) notify() {
+	c.mu.Lock()
+	c.fresh = false
+	c.mu.Unlock()
 	select {
 	case c.changed <- struct{}{}:
 	default:
@@ -139,8 +148,25 @@ func (c *Cluster) notify() {
 }
 
 // Snapshot implements source.Source. Version is the resource versions of what is
-// cached.
+// cached; the objects are in the order of their names. The caller must not change
+// what the snapshot refers to: another one may be the same.
 func (c *Cluster) Snapshot() source.Snapshot {
+	c.mu.Lock()
+	if c.fresh {
+		defer c.mu.Unlock()
+		return c.snap
+	}
+	c.fresh = true // what changes from here on makes it stale
+	c.mu.Unlock()
+	s := c.read()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.snap = s
+	return s
+}
+
+// read converts all that is cached.
+func (c *Cluster) read() source.Snapshot {
 	s := source.Snapshot{Synced: true}
 	for _, name := range slices.Sorted(maps.Keys(c.informers)) {
 		inf := c.informers[name]
@@ -156,6 +182,12 @@ func (c *Cluster) Snapshot() source.Snapshot {
 		}
 	}
 	s.Seen = s.Version
+	o := s.Objects
+	slices.SortFunc(o.Namespaces, func(a, b state.Namespace) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(o.Nodes, func(a, b state.Node) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(o.Pods, func(a, b state.Pod) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(c.errors)) {
