@@ -30,6 +30,9 @@ func (a *Agent) Status() api.Status {
 	p, hostErr, hostDone, repairs := a.pass, a.hostErr, a.hostDone != "", a.repairs
 	deaf := a.deaf
 	a.mu.Unlock()
+	if p.err == nil {
+		p.err = dbErr // the passes do not know yet
+	}
 	s := p.state
 	out := api.Status{
 		Node: a.cfg.Node, Version: a.cfg.Version, Started: a.started,

@@ -28,7 +28,7 @@ func TestRefusedFlowIsNamedAndNothingChanges(t *testing.T) {
 		{"a group that is not there (found at the commit)", flows.Flow{Actions: to(flows.ToGroup{Group: 77})}, "OFPBAC_BAD_OUT_GROUP"},
 		{"an address in a match of any packet", flows.Flow{Match: flows.Match{}.Is(flows.IPv4Dst, flows.Uint(1))}, "OFPBMC_BAD_PREREQ"},
 		{"an address set in any packet", flows.Flow{Actions: to(flows.Set(flows.IPv4Dst, flows.Uint(1)))}, "OFPBAC_MATCH_INCONSISTENT"},
-		{"a value outside its mask", flows.Flow{Actions: to(flows.SetBits(flows.Reg0, 3, 1))}, "OFPBMC_BAD_WILDCARDS"},
+		{"a value outside its mask", flows.Flow{Actions: to(flows.SetField{Field: flows.Reg0, Value: flows.Uint(3), Mask: flows.Uint(1)})}, "OFPBMC_BAD_WILDCARDS"},
 		{"a field that cannot be set", flows.Flow{Actions: to(flows.Set(flows.CTMark, flows.Uint(1)))}, "OFPBAC_BAD_SET_ARGUMENT"},
 		{"goto_table backwards", flows.Flow{Table: 9, Actions: to(flows.Goto{Table: 8})}, "OFPBIC_BAD_TABLE_ID"},
 		{"goto_table in the middle", flows.Flow{Actions: to(flows.Goto{Table: 8}, flows.DecTTL{})}, "not the last"},
