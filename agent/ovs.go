@@ -26,8 +26,28 @@ func (a *Agent) lookAtOVSDB(ctx context.Context, ovsdb *db.Client, s *state.Stat
 	if err := a.bridge(ctx, *s, ovsdb); err != nil {
 		return err
 	}
+	if err := settleNumbers(ctx, ovsdb); err != nil {
+		return err
+	}
 	p.problems = nil
 	a.attach.seen(func() []lease.Lease { return a.rows(ovsdb, p) })
+	return nil
+}
+
+// settleNumbers asks for the port numbers that pods' ports have. Where the one that
+// was asked for is taken Open vSwitch gives another, and on the kernel's datapath it
+// takes the port out and puts it back to try again, tens of times a second (seen),
+// for as long as the two differ.
+func settleNumbers(ctx context.Context, ovsdb *db.Client) error {
+	for _, port := range ovsdb.Ports(render.Bridge) {
+		_, ours, err := lease.Parse(port.Name, port.OFPort, port.ExternalIDs)
+		if err != nil || !ours || port.OFPort <= 0 || port.OFPort == port.OFPortRequest {
+			continue
+		}
+		if _, err := ovsdb.EnsurePort(ctx, render.Bridge, db.PortSpec{Name: port.Name, OFPortRequest: port.OFPort}, db.BridgeNote{}); err != nil {
+			return fmt.Errorf("port %s: %w", port.Name, err)
+		}
+	}
 	return nil
 }
 

@@ -149,7 +149,7 @@ func TestZombieIsNotAlive(t *testing.T) {
 	ovs := fresh(t)
 	pidFile := filepath.Join(ovs.Dir(), "ovs-vswitchd.pid")
 	// A process that looks like the daemon, and that nobody reaps when it ends.
-	cmd := exec.Command("sh", "-c", "read line", "--pidfile="+pidFile)
+	cmd := exec.Command("sh", "-c", "echo; read line", "--pidfile="+pidFile)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -161,6 +161,8 @@ func TestZombieIsNotAlive(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	// Start may return before the kernel tells the new command line.
+	stdout.Read(make([]byte, 1))
 	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-cni/sluice/ovs/daemon"
 	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // prefix begins the names of all directories and namespaces made here; then
@@ -23,7 +24,7 @@ import (
 const prefix = "sluicet-"
 
 // toolBound is how long a command of Open vSwitch may take.
-const toolBound = 30 * time.Second
+var toolBound = slow.Bound(30 * time.Second)
 
 // DatapathVariable is the environment variable that chooses the datapath.
 const DatapathVariable = "SLUICE_TEST_DATAPATH"

@@ -67,8 +67,10 @@ func (s *session) apply(ctx context.Context, given []Object) error {
 		if err := s.fillManifests(h); err != nil {
 			return err
 		}
-		if err := h.start(ctx, Agent); err != nil {
-			return err
+		if !s.state.NoAgents {
+			if err := h.start(ctx, Agent); err != nil {
+				return err
+			}
 		}
 		s.out.printf("node %s: %s, pods %v", name, s.state.node(name).Address, podCIDRs(s.cluster.objects[nodeKey(name)]))
 		return nil
@@ -212,6 +214,9 @@ func (l *Lab) awaitInForce(ctx context.Context) error {
 		s, err := l.places.loadState()
 		if err != nil {
 			return err
+		}
+		if s.NoAgents {
+			return nil
 		}
 		var errs []error
 		for _, node := range s.Nodes {

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-cni/sluice/agent/source/manifests"
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 const thirdNode = `
@@ -33,7 +34,7 @@ func TestAThirdNodeIsReachableWithinASecond(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if took := status(t, l, name).Input.Since.Sub(manifest.ModTime()); took > time.Second {
+		if took := status(t, l, name).Input.Since.Sub(manifest.ModTime()); took > slow.Bound(time.Second) {
 			t.Errorf("on %s it took %s until the new node was in force", name, took)
 		}
 	}
@@ -161,7 +162,7 @@ spec: {nodeName: n1, containers: [{name: c, ports: [{containerPort: 80}]}]}
 	if !errors.As(err, &refused) || refused.Code != types.ErrTryAgainLater {
 		t.Errorf("ADD without an agent: %v, want CNI error %d", err, types.ErrTryAgainLater)
 	}
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > slow.Bound(5*time.Second) {
 		t.Errorf("the answer took %s", took)
 	}
 
@@ -229,7 +230,7 @@ func TestApplySaysWhatItWaitsFor(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("apiVersion: v1\nkind: Pod\nmetadata: {\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l.Timeout = time.Second
+	l.Timeout = slow.Bound(time.Second)
 	err := l.ApplyYAML(t.Context(), `{apiVersion: v1, kind: Namespace, metadata: {name: later}}`)
 	if err == nil || !strings.Contains(err.Error(), "node n1") || !strings.Contains(err.Error(), "bad.yaml:") || strings.Contains(err.Error(), "node n2") {
 		t.Errorf("error %v", err)

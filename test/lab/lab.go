@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // DefaultTimeout bounds how long a command waits for the agents.
-const DefaultTimeout = 30 * time.Second
+var DefaultTimeout = slow.Bound(30 * time.Second)
 
 // Options say what lab to start. The zero value is a lab of two nodes.
 type Options struct {
@@ -37,6 +38,9 @@ type Options struct {
 	Timeout time.Duration
 	// Out takes what a user may want to read while it goes on. Default: nowhere.
 	Out io.Writer
+	// NoAgents leaves nodes as machines with Open vSwitch, and nothing of Sluice's
+	// running on them: somebody else installs it. Such a lab has no Pods.
+	NoAgents bool
 	// KeepFailed leaves a lab that did not come up as it is, to be looked at.
 	KeepFailed bool
 }
@@ -149,6 +153,9 @@ func (o *Options) complete(ctx context.Context) error {
 	}
 	if o.Objects == nil {
 		o.Objects = Example(o.Nodes)
+		if o.NoAgents {
+			o.Objects = []Object{}
+		}
 	}
 	switch o.Datapath {
 	case "":
@@ -202,7 +209,7 @@ func (l *Lab) up(ctx context.Context, options Options) error {
 		cluster: newCluster(time.Now, newUID),
 		state: &state{
 			Datapath: options.Datapath, MTU: options.MTU, BinDir: options.BinDir,
-			Created: time.Now().UTC().Truncate(time.Second),
+			Created: time.Now().UTC().Truncate(time.Second), NoAgents: options.NoAgents,
 		},
 	}
 	if err := s.saveState(s.state); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 func TestDownLeavesNothing(t *testing.T) {
@@ -30,7 +31,7 @@ func TestDownAfterACrashLeavesNothing(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(after) * time.Millisecond)
+		time.Sleep(slow.Bound(time.Duration(after) * time.Millisecond))
 		cmd.Process.Kill()
 		cmd.Wait()
 		if err := lab.Down(t.Context(), name, testOutput{t}); err != nil {
@@ -44,7 +45,7 @@ func TestAnInterruptedUpLeavesNothing(t *testing.T) {
 	dir := binaries(t)
 	for _, after := range []int{30, 100, 200} {
 		name := newName()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), slow.Bound(time.Duration(after)*time.Millisecond))
 		_, err := lab.Up(ctx, lab.Options{Name: name, BinDir: dir})
 		cancel()
 		if err != nil {
@@ -67,7 +68,7 @@ func TestAFailedUpLeavesNothingAndSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := newName()
-	_, err := lab.Up(t.Context(), lab.Options{Name: name, BinDir: dir, Timeout: time.Second, Objects: []lab.Object{}})
+	_, err := lab.Up(t.Context(), lab.Options{Name: name, BinDir: dir, Timeout: slow.Bound(time.Second), Objects: []lab.Object{}})
 	if err == nil || !strings.Contains(err.Error(), "node n1") || !strings.Contains(err.Error(), "it hurts") {
 		t.Errorf("error %v", err)
 	}

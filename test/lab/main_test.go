@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // The tests of this package (lab_test) are scenarios on real labs. They need root,
@@ -236,6 +237,7 @@ func expectAll(t *testing.T, results []lab.ProbeResult) {
 // eventually waits until check returns nil, for at most the bound.
 func eventually(t *testing.T, bound time.Duration, check func() error) {
 	t.Helper()
+	bound = slow.Bound(bound)
 	for until := time.Now().Add(bound); ; time.Sleep(10 * time.Millisecond) {
 		err := check()
 		if err == nil {

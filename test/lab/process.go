@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // marker is the variable in the environment of every process that a lab starts
@@ -25,7 +26,7 @@ const marker = "SLUICE_LAB_PROCESS"
 
 // killBound is how long a process may take to end when it is told to, and again
 // when it is killed.
-const killBound = 10 * time.Second
+var killBound = slow.Bound(10 * time.Second)
 
 // process is a process of the lab that outlives the command that starts it.
 type process struct {
@@ -187,7 +188,13 @@ func (p places) belongs(pid int) bool {
 		return true
 	}
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && bytes.Contains(cmdline, []byte("\x00--pidfile="+p.dir()+"/"))
+	if err != nil {
+		return false
+	}
+	// ovsdb-tool makes a node's database within milliseconds, and has neither.
+	name, arguments, _ := bytes.Cut(cmdline, []byte{0})
+	return bytes.Contains(cmdline, []byte("\x00--pidfile="+p.dir()+"/")) ||
+		filepath.Base(string(name)) == "ovsdb-tool" && bytes.Contains(arguments, []byte("\x00"+p.dir()+"/"))
 }
 
 // endAll ends all processes of the lab, whether a pid file names them or not: a

@@ -21,6 +21,8 @@ type state struct {
 	// BinDir is where the executables are that the lab was started with.
 	BinDir  string    `json:"binDir"`
 	Created time.Time `json:"created"`
+	// NoAgents: nodes are machines with Open vSwitch and nothing else.
+	NoAgents bool `json:"noAgents,omitempty"`
 	// Up is set once all that was asked for at the start is there.
 	Up    bool        `json:"up"`
 	Nodes []nodeState `json:"nodes"`

@@ -9,14 +9,14 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/source/manifests"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
-const (
-	// statusPoll is how often agents are asked while a command waits for them.
-	statusPoll = 20 * time.Millisecond
-	// statusBound is how long one answer may take.
-	statusBound = 5 * time.Second
-)
+// statusPoll is how often agents are asked while a command waits for them.
+const statusPoll = 20 * time.Millisecond
+
+// statusBound is how long one answer may take.
+var statusBound = slow.Bound(5 * time.Second)
 
 // agentStatus asks the node's agent.
 func (h host) agentStatus(ctx context.Context) (api.Status, error) {

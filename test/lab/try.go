@@ -17,10 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // probeBound is how long an attempt may take.
-const probeBound = 2 * time.Second
+var probeBound = slow.Bound(2 * time.Second)
 
 // target is where an attempt goes, and how many bytes of payload it sends.
 type target struct {

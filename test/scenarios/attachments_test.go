@@ -1,7 +1,9 @@
 package scenarios
 
 import (
+	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,5 +66,47 @@ func TestTwoInterfacesOfOneContainer(t *testing.T) {
 	})
 	if left := trace(t, l, n); strings.Count(left, "veth") != 1 {
 		t.Errorf("left behind: %s", left)
+	}
+}
+
+// TestATakenPortNumber: where Open vSwitch gives a pod's port another number than
+// the one that was asked for, that one is the attachment's, and asked for from then on.
+func TestATakenPortNumber(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n, ns := node(t, l, "n1"), ovstest.NewNamespace(t).Path
+	vsctl := func(args ...string) string {
+		t.Helper()
+		out, err := l.Exec(testContext(t), "node/n1", append([]string{"ovs-vsctl", "--db=unix:" + n.OVSRunDir + "/db.sock"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	vsctl("add-port", "br-sluice", "taken", "--", "set", "interface", "taken", "type=internal", "ofport_request=258")
+	a := cni(t, n, call{verb: "ADD", container: "c1", netns: ns})
+	if a.failed {
+		t.Fatal(a.text)
+	}
+	var port, number string
+	for _, p := range statusOf(t, n).Ports {
+		if p.Kind == "pod" {
+			port, number = p.Name, strconv.Itoa(p.OFPort)
+		}
+	}
+	if number == "" || number == "258" {
+		t.Fatalf("the pod's port %q has number %q", port, number)
+	}
+	eventually(t, "the number it has is the one that is asked for", func() error {
+		if got := vsctl("get", "interface", port, "ofport_request"); got != number {
+			return fmt.Errorf("asked for %s, has %s", got, number)
+		}
+		return nil
+	})
+	results, err := l.Probe(testContext(t), lab.ProbeRequest{
+		From: []lab.Endpoint{{Kind: lab.NodeEndpoint, Name: "n1"}}, Protocol: "icmp",
+		To: []lab.Endpoint{{Kind: lab.AddressEndpoint, Address: netip.MustParsePrefix(a.IPs[0].Address).Addr()}},
+	})
+	if err != nil || len(results) != 1 || !results[0].Reached {
+		t.Errorf("%+v, %v", results, err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
 	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // cniAnswer is what the executable printed: a result, or an error.
@@ -47,7 +48,7 @@ func cni(t *testing.T, n lab.NodeListing, c call) cniAnswer {
 	if c.ifname == "" {
 		c.ifname = "eth0"
 	}
-	ctx, cancel := context.WithTimeout(testContext(t), 90*time.Second)
+	ctx, cancel := context.WithTimeout(testContext(t), slow.Bound(90*time.Second))
 	defer cancel()
 	var out, stderr bytes.Buffer
 	err := netns.Do(n.Netns, func() error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // binDir holds the executables: $SLUICE_BIN_DIR, or built for this run.
@@ -44,11 +45,11 @@ func TestMain(m *testing.M) {
 }
 
 // bound is how long a test waits for what should take a moment.
-const bound = 20 * time.Second
+var bound = slow.Bound(20 * time.Second)
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), slow.Bound(2*time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -66,7 +67,7 @@ func up(t *testing.T, o lab.Options) *lab.Lab {
 		if t.Failed() {
 			printLogs(t, l)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), slow.Bound(time.Minute))
 		defer cancel()
 		if err := l.Down(ctx); err != nil {
 			t.Errorf("take the lab down: %v", err)
@@ -167,7 +168,7 @@ func executable(name string) string { return filepath.Join(binDir, name) }
 
 // apiStatus asks an agent that may not be there yet.
 func apiStatus(n lab.NodeListing) (api.Status, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), slow.Bound(5*time.Second))
 	defer cancel()
 	return api.NewClient(n.AgentSocket).Status(ctx)
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // device is a packet socket on a device in a namespace: it sends frames as they are
@@ -56,7 +57,7 @@ func (d *device) send(t *testing.T, frame []byte) {
 // hear waits for a frame that matches; false when none came in time.
 func (d *device) hear(t *testing.T, wait time.Duration, match func(gopacket.Packet) bool) bool {
 	t.Helper()
-	end := time.Now().Add(wait)
+	end := time.Now().Add(slow.Bound(wait))
 	buf := make([]byte, 65536)
 	for {
 		left := time.Until(end)
