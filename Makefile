@@ -8,10 +8,10 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TEST_TIMEOUT ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build deps lab lab-down test test-unit lint bench generate clean
+.PHONY: test-kernel smoke-kernel bench-kernel help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## put the executables into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -26,8 +26,40 @@ lab: deps build ## start a two-node lab, plug pods in, prove that all reach all;
 lab-down: build ## remove the lab
 	@bin/sluice-lab down
 
+cluster: cluster-build ## start a real Kubernetes with Sluice in it; the first time builds it (ten minutes)
+	@bin/sluice-cluster up
+	@bin/sluice-cluster try
+
+cluster-down: cluster-build ## remove the real cluster
+	@bin/sluice-cluster down
+
+cluster-smoke: cluster-build ## start a real cluster, try it, remove it; says so if it would have to be built first
+	@bin/sluice-cluster smoke --if-built
+
+bench-cluster: cluster-build ## measure pods from creation to Ready beside the bridge and ptp plugins, on a real cluster
+	@bin/sluice-cluster up
+	@status=0; bin/sluice-cluster bench --out out/bench-cluster.json || status=$$?; bin/sluice-cluster down; exit $$status
+
+cluster-build: build
+	@scripts/deps.sh --cluster
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/sluice-cluster ./test/cluster
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/sluice-cluster-pod ./test/cluster/pod
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/sluice-cluster-pause ./test/cluster/pause
+
 test: deps build ## run all tests: unit, real Open vSwitch, lab
 	SLUICE_BIN_DIR=$(CURDIR)/bin $(GO) test -timeout $(TEST_TIMEOUT) ./...
+
+test-kernel: ## run the tests of real switches and labs on the kernel's datapath, in a virtual machine
+	@scripts/deps.sh --kernel
+	@test/kernel/test.sh
+
+smoke-kernel: ## there, start a lab and prove that all reach all
+	@scripts/deps.sh --kernel
+	@test/kernel/test.sh smoke
+
+bench-kernel: ## there, measure throughput beside a Linux bridge, one static flow and vxlan; prints a table, writes out/bench-kernel.json
+	@scripts/deps.sh --kernel
+	@test/kernel/bench.sh
 
 test-unit: ## run the tests that need neither root nor Open vSwitch
 	$(GO) test ./flows/... ./agent/source/... ./agent/lease/... ./agent/reconcile/... ./cni/conf/... ./cni/ipam/... ./cni/wire/...

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/cni/conf"
 	"github.com/sluice-cni/sluice/cni/ipam"
 	"github.com/sluice-cni/sluice/cni/plug"
@@ -46,7 +48,10 @@ func (a *Agent) serve(ctx context.Context, req *wire.Request) (any, error) {
 	default:
 		err = types.NewError(types.ErrInternal, "CNI verb "+req.Command+" is not built yet", "")
 	}
-	log := a.log.With("verb", req.Command, "container", req.ContainerID, "ifname", req.IfName, "took", time.Since(began), parts.attr())
+	log := a.log.With(
+		slog.String("verb", req.Command), slog.String("container", req.ContainerID), slog.String("ifname", req.IfName),
+		slog.Duration("took", time.Since(began)), parts.attr(),
+	)
 	switch {
 	case err != nil:
 		log.Warn("CNI request failed", "error", err)
@@ -89,6 +94,7 @@ func (a *Agent) add(ctx context.Context, req *wire.Request, parts *phases) (type
 		return nil, types.NewError(types.ErrInternal, fmt.Sprintf("%s is already attached: interface %s has address %v on port %s; DEL it first",
 			old.Holder(), old.IfName, old.Addresses, old.Port), "")
 	}
+	a.knowPod(ctx, l, parts)
 	ovsdb, s, err := a.ready()
 	if err != nil {
 		return nil, err
@@ -104,6 +110,25 @@ func (a *Agent) add(ctx context.Context, req *wire.Request, parts *phases) (type
 		return nil, err
 	}
 	return a.result(c, l, s)
+}
+
+// knowBound is how long an ADD waits for the API server to tell of its Pod.
+const knowBound = time.Second
+
+// knowPod sees to it that the pass of this ADD knows the Pod, where the source can be
+// asked. If it cannot be had, the ADD goes on with what is known: a pod must not wait for
+// an API server that is away, and the watch brings the Pod.
+func (a *Agent) knowPod(ctx context.Context, l lease.Lease, parts *phases) {
+	src, ok := a.src.(source.Knower)
+	if !ok || l.PodName == "" {
+		return
+	}
+	defer parts.begin("pod object")()
+	ctx, cancel := context.WithTimeout(ctx, knowBound)
+	defer cancel()
+	if err := src.Know(ctx, l.PodNamespace, l.PodName, l.PodUID); err != nil {
+		a.log.Warn("going on without the Pod object", "pod", l.PodNamespace+"/"+l.PodName, "error", err)
+	}
 }
 
 // attachment reads and checks a request.
@@ -178,7 +203,7 @@ func (a *Agent) reserve(ovsdb *db.Client, s state.State, c *conf.Conf, l lease.L
 		return l, tryAgain("bridge %s does not exist: the agent makes it again; see `sluicectl status`", render.Bridge)
 	}
 	freed := lease.Freed(bridge.ExternalIDs)
-	return a.attach.reserve(l, func(held map[netip.Addr]string) (lease.Lease, error) {
+	return a.attach.reserve(func(held map[netip.Addr]string) (lease.Lease, error) {
 		for _, family := range families(ranges) {
 			addr, err := ipam.Pick(family, held, freed, time.Now())
 			if errors.Is(err, ipam.ErrExhausted) {

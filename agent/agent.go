@@ -115,6 +115,9 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 // Run serves until ctx ends. Flows, ports and host settings stay as they are: pods
 // go on without an agent.
 func (a *Agent) Run(ctx context.Context) error {
+	if err := a.cfg.Install.executables(); err != nil {
+		return err
+	}
 	cni, err := server.Listen(a.cfg.CNISocket())
 	if err != nil {
 		return err
@@ -149,6 +152,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("kernel", a.kernelLoop)
 	run("health", a.healthLoop)
 	run("memory", a.memoryLoop)
+	run("CNI configuration", a.installLoop)
 	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)
 	<-ctx.Done()
 	wg.Wait()

@@ -65,9 +65,9 @@ func (t *attachments) get(key lease.Key) (lease.Lease, bool) {
 	return l, ok
 }
 
-// reserve enters a new attachment, once choose has given it its addresses. Choose
-// gets the addresses that are held, and by whom.
-func (t *attachments) reserve(l lease.Lease, choose func(held map[netip.Addr]string) (lease.Lease, error)) (lease.Lease, error) {
+// reserve enters the new attachment that choose makes. Choose gets the addresses that
+// are held, and by whom.
+func (t *attachments) reserve(choose func(held map[netip.Addr]string) (lease.Lease, error)) (lease.Lease, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	held := map[netip.Addr]string{}

@@ -28,6 +28,8 @@ type Config struct {
 	Datapath string
 	// Cluster is what every node must have alike.
 	Cluster state.Config
+	// Install is what the agent puts where the container runtime looks for plugins.
+	Install Install
 	// Version is the build's, for status.
 	Version string
 }
@@ -72,6 +74,7 @@ func (c Config) Validate() error {
 	if m := c.Cluster.MTU; m != 0 && (m < 576 || m > 65535) {
 		bad("--mtu %d: expected 0 (found out from the underlay) or 576 to 65535", m)
 	}
+	c.Install.validate(bad)
 	for _, p := range c.Cluster.ClusterCIDRs {
 		if p != p.Masked() {
 			bad("--cluster-cidr %s: has bits set behind its prefix, expected %s", p, p.Masked())

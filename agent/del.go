@@ -29,6 +29,11 @@ func (a *Agent) del(ctx context.Context, req *wire.Request, parts *phases) error
 		defer a.attach.unlock(l.Key())
 		return plug.Remove(l.Port)
 	}
+	// Before the row goes: an agent that starts after this one died must know that the
+	// cable is nobody's.
+	if err := plug.Retire(held.Port); err != nil {
+		a.log.Warn("cable not marked as being removed", "port", held.Port, "error", err)
+	}
 	ovsdb, err := a.ovsdb()
 	if err == nil {
 		err = a.release(ctx, ovsdb, held, parts)

@@ -3,15 +3,13 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
@@ -88,7 +86,8 @@ func (a *Agent) refreshUnderlay() {
 
 // collect puts OVSDB right by the one sure evidence, the cable itself: a lease whose
 // cable has gone (its container's namespace has, or the machine was started anew) is
-// freed; a row that somebody deleted under a cable that is still there is written again.
+// freed; a row that somebody deleted under a cable that is still there is written again;
+// a cable that an earlier agent had promised to remove, or had not finished, is removed.
 func (a *Agent) collect(ctx context.Context) error {
 	ovsdb, _ := a.ovsdb()
 	if ovsdb == nil {
@@ -100,15 +99,15 @@ func (a *Agent) collect(ctx context.Context) error {
 	lost := a.attach.seen(func() []lease.Lease { return a.rows(ovsdb, &passResult{}) })
 	// Before the devices are listed: those that are plugged in later are not in the list.
 	settled := a.attach.settled()
-	links, err := netlink.LinkList()
+	ends, err := plug.HostEnds()
 	if err != nil {
-		return fmt.Errorf("list devices: %w", err)
+		return err
 	}
-	there := make(map[string]bool, len(links))
-	for _, l := range links {
-		there[l.Attrs().Name] = true
+	there := make(map[string]bool, len(ends))
+	for _, end := range ends {
+		there[end.Name] = true
 	}
-	var errs []error
+	errs := []error{a.sweep(ends)}
 	for _, l := range lost {
 		errs = append(errs, a.attach.undisturbed(l, func() error {
 			if !there[l.Port] {
@@ -132,6 +131,23 @@ func (a *Agent) collect(ctx context.Context) error {
 			}
 			return err
 		}))
+	}
+	return errors.Join(errs...)
+}
+
+// sweep removes the cables among these that are nobody's for certain.
+func (a *Agent) sweep(ends []plug.HostEnd) error {
+	somebodys := a.attach.underWay()
+	for _, l := range a.attach.all() {
+		somebodys[l.Port] = true
+	}
+	var errs []error
+	for _, end := range ends {
+		if somebodys[end.Name] || !end.Abandoned() {
+			continue
+		}
+		a.log.Info("a cable that is nobody's is removed", "port", end.Name)
+		errs = append(errs, end.Remove())
 	}
 	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/invariant"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -48,6 +49,11 @@ func (c *Client) State(ctx context.Context) (s state.State, err error) {
 // Flows asks for the switch's flows.
 func (c *Client) Flows(ctx context.Context) (list []Flow, err error) {
 	return list, c.get(ctx, "/flows", &list)
+}
+
+// Check asks what is inconsistent on the node.
+func (c *Client) Check(ctx context.Context) (broken []invariant.Broken, err error) {
+	return broken, c.get(ctx, "/check", &broken)
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {

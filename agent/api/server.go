@@ -9,6 +9,7 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/invariant"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -33,6 +34,8 @@ type Agent interface {
 	State() state.State
 	// Flows dumps the switch's flows, in their stable order.
 	Flows(ctx context.Context) ([]Flow, error)
+	// Check returns what is inconsistent on this node.
+	Check(ctx context.Context) ([]invariant.Broken, error)
 }
 
 // Serve answers on the listener until ctx ends.
@@ -40,6 +43,7 @@ type Agent interface {
 //	GET /status   Status
 //	GET /state    state.State
 //	GET /flows    []Flow
+//	GET /check    []invariant.Broken
 //	GET /healthz  200 when ready, 503 with the problems when not
 //	GET /debug/pprof/
 func Serve(ctx context.Context, l net.Listener, a Agent) error {
@@ -49,6 +53,10 @@ func Serve(ctx context.Context, l net.Listener, a Agent) error {
 	mux.HandleFunc("GET /flows", func(w http.ResponseWriter, r *http.Request) {
 		list, err := a.Flows(r.Context())
 		reply(w, list, err)
+	})
+	mux.HandleFunc("GET /check", func(w http.ResponseWriter, r *http.Request) {
+		broken, err := a.Check(r.Context())
+		reply(w, broken, err)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if s := a.Status(); !s.Ready {

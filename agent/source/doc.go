@@ -43,3 +43,10 @@ type Source interface {
 	// String says what it is, for people: "manifests /etc/sluice", "kubernetes https://…".
 	String() string
 }
+
+// Knower is a Source that can be asked for a Pod of which it has not heard yet.
+type Knower interface {
+	// Know returns when the Pod is in the snapshot, or why it cannot be there. A Pod
+	// that is there with that uid costs nothing.
+	Know(ctx context.Context, namespace, name, uid string) error
+}

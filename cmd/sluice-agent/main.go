@@ -73,6 +73,10 @@ func command() *cobra.Command {
 	f.IntVar(&cfg.Cluster.MTU, "mtu", 0, "MTU of pods in bytes (0: the underlay device's less the encapsulation's overhead)")
 	f.StringSliceVar(&cidrs, "cluster-cidr", nil, "range that holds all podCIDRs: what is in it and belongs to no node is dropped (may be repeated)")
 	f.BoolVar(&cfg.Cluster.NoMasquerade, "no-masquerade", false, "leave pods' own addresses on what leaves the cluster")
+	f.StringVar(&cfg.Install.BinDir, "cni-bin-dir", "", "the container runtime's directory of CNI plugins, to put ours into (default: somebody else does)")
+	f.StringVar(&cfg.Install.FromBinDir, "cni-bin-source", "", "directory of the plugins to put there: sluice, and others as far as they are missing")
+	f.StringVar(&cfg.Install.ConfDir, "cni-conf-dir", "", "the runtime's directory of network configurations, to put ours into once pods can be served")
+	f.StringVar(&cfg.Install.FromConf, "cni-conf-source", "", "the network configuration to put there, under its own name")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

@@ -16,6 +16,7 @@ import (
 
 func statusCommand(client func() *api.Client) *cobra.Command {
 	var output string
+	var ready bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "This node: bridge, tunnel, ports, input seen and installed, and what is wrong",
@@ -24,6 +25,9 @@ func statusCommand(client func() *api.Client) *cobra.Command {
 			s, err := client().Status(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if ready {
+				return notReady(s)
 			}
 			switch output {
 			case "":
@@ -36,7 +40,15 @@ func statusCommand(client func() *api.Client) *cobra.Command {
 		},
 	}
 	outputFlag(cmd, &output, "json")
+	cmd.Flags().BoolVar(&ready, "ready", false, "print nothing, and fail if the node is not ready (for a readiness probe)")
 	return cmd
+}
+
+func notReady(s api.Status) error {
+	if s.Ready {
+		return nil
+	}
+	return fmt.Errorf("node %s is not ready: %s", s.Node, cmp.Or(strings.Join(s.Problems, "; "), "it is starting"))
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -182,6 +182,47 @@ func TestTheHostEndIsUpNamedAndWithoutIPv6(t *testing.T) {
 	}
 }
 
+func TestARetiredCableIsAbandonedAndGoesByItsIndex(t *testing.T) {
+	pod := onHost(t)
+	s := spec(pod)
+	create(t, s)
+	end := func() plug.HostEnd {
+		t.Helper()
+		ends, err := plug.HostEnds()
+		if err != nil || len(ends) != 1 {
+			t.Fatalf("host ends %v, error %v", ends, err)
+		}
+		return ends[0]
+	}
+	live := end()
+	if live.Abandoned() {
+		t.Error("a whole cable counts as abandoned")
+	}
+	if err := plug.Retire(s.HostName); err != nil {
+		t.Fatal(err)
+	}
+	if !end().Abandoned() {
+		t.Error("a retired cable does not count as abandoned")
+	}
+	other := live
+	other.Index += 1000 // its name is not what counts
+	if err := other.Remove(); err != nil {
+		t.Error(err)
+	}
+	if end().Index != live.Index {
+		t.Error("another link's removal took this one")
+	}
+	if err := live.Remove(); err != nil {
+		t.Error(err)
+	}
+	if ends, err := plug.HostEnds(); err != nil || len(ends) != 0 {
+		t.Errorf("left %v, error %v", ends, err)
+	}
+	if err := plug.Retire(s.HostName); err != nil {
+		t.Errorf("retiring a cable that has gone: %v", err)
+	}
+}
+
 func TestAnIPv6AddressIsUsableAtOnce(t *testing.T) {
 	pod := onHost(t)
 	s := spec(pod)

@@ -30,6 +30,37 @@ func Remove(hostName string) error {
 	return nil
 }
 
+// retired is the alias of a cable that is being taken away.
+const retired = "sluice: being removed"
+
+// Retire marks a cable whose removal has been promised, before its row goes: whoever
+// finds it later knows that it is nobody's, and may [HostEnd.Remove] it. It succeeds
+// if there is none.
+func Retire(hostName string) error {
+	link, err := netlink.LinkByName(hostName)
+	if err == nil {
+		err = netlink.LinkSetAlias(link, retired)
+	}
+	if err != nil && !noDevice(err) {
+		return fmt.Errorf("retire %s: %w", hostName, err)
+	}
+	return nil
+}
+
+// Abandoned tells whether the cable is nobody's for certain: its removal was promised,
+// or its ADD was cut short before its end. Any other without a row may have lost it.
+func (e HostEnd) Abandoned() bool { return e.Alias == retired || e.Alias == "" || !e.Up }
+
+// Remove deletes this very link, not one that has taken its name since. It succeeds
+// if it has gone.
+func (e HostEnd) Remove() error {
+	err := netlink.LinkDel(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: e.Index}})
+	if err != nil && !noDevice(err) {
+		return fmt.Errorf("remove %s: %w", e.Name, err)
+	}
+	return nil
+}
+
 // HostEnd is a link on the host that looks like a cable's.
 type HostEnd struct {
 	Name  string

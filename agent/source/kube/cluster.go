@@ -36,6 +36,7 @@ type Cluster struct {
 
 	mu     sync.Mutex
 	errors map[string]string // by resource
+	ahead  map[string]ahead  // by namespace and name
 	// snap is the last Snapshot, good as long as nothing has changed since.
 	snap  source.Snapshot
 	fresh bool
@@ -56,7 +57,7 @@ func Config(kubeconfig string) (*rest.Config, error) {
 
 // New watches with the given client once Run runs; host is for people.
 func New(client kubernetes.Interface, host string, log *slog.Logger) *Cluster {
-	c := &Cluster{client: client, host: host, log: log, changed: make(chan struct{}, 1), errors: map[string]string{}}
+	c := &Cluster{client: client, host: host, log: log, changed: make(chan struct{}, 1), errors: map[string]string{}, ahead: map[string]ahead{}}
 	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
 	c.informers = map[string]cache.SharedIndexInformer{
 		"namespaces": f.Core().V1().Namespaces().Informer(),
@@ -98,8 +99,14 @@ func (c *Cluster) Run(ctx context.Context) error {
 			return fmt.Errorf("watch %s: %w", name, err)
 		}
 		notify := func() { c.succeeded(name) }
+		event := func(obj any) {
+			if name == "pods" {
+				c.shown(obj)
+			}
+			notify()
+		}
 		if _, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: func(any) { notify() }, UpdateFunc: func(any, any) { notify() }, DeleteFunc: func(any) { notify() },
+			AddFunc: event, UpdateFunc: func(_, obj any) { event(obj) }, DeleteFunc: event,
 		}); err != nil {
 			return fmt.Errorf("watch %s: %w", name, err)
 		}
@@ -152,7 +159,7 @@ func (c *Cluster) notify() {
 // what the snapshot refers to: another one may be the same.
 func (c *Cluster) Snapshot() source.Snapshot {
 	c.mu.Lock()
-	if c.fresh {
+	if c.fresh && len(c.ahead) == 0 { // what is known ahead is forgotten by the clock
 		defer c.mu.Unlock()
 		return c.snap
 	}
@@ -168,6 +175,7 @@ func (c *Cluster) Snapshot() source.Snapshot {
 // read converts all that is cached.
 func (c *Cluster) read() source.Snapshot {
 	s := source.Snapshot{Synced: true}
+	ahead := c.stillAhead()
 	for _, name := range slices.Sorted(maps.Keys(c.informers)) {
 		inf := c.informers[name]
 		s.Synced = s.Synced && inf.HasSynced()
@@ -176,10 +184,19 @@ func (c *Cluster) read() source.Snapshot {
 		}
 		s.Version += name + "=" + inf.LastSyncResourceVersion()
 		for _, obj := range inf.GetStore().List() {
+			if pod, ok := obj.(*corev1.Pod); ok && ahead[pod.Namespace+"/"+pod.Name] != nil {
+				continue // one of the same name before it
+			}
 			if err := keep(&s.Objects, obj); err != nil {
 				s.Errors = append(s.Errors, err.Error())
 			}
 		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(ahead)) {
+		if err := keep(&s.Objects, ahead[key]); err != nil {
+			s.Errors = append(s.Errors, err.Error())
+		}
+		s.Version += ",ahead:" + key + "=" + ahead[key].ResourceVersion
 	}
 	s.Seen = s.Version
 	o := s.Objects

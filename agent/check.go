@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sluice-cni/sluice/agent/invariant"
+	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/ovs/netns"
+)
+
+// checkAgain is how long after a first look the second one follows. What only the
+// first finds was on its way: a cable takes the kernel some 30 ms to delete, a bundle
+// some milliseconds to be in.
+const checkAgain = 500 * time.Millisecond
+
+// Check implements api.Agent: what is inconsistent on this node, and stays so.
+func (a *Agent) Check(ctx context.Context) ([]invariant.Broken, error) {
+	first, err := a.checkOnce(ctx)
+	if err != nil || len(first) == 0 {
+		return nil, err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-time.After(checkAgain):
+	}
+	second, err := a.checkOnce(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(second, func(b invariant.Broken) bool { return !slices.Contains(first, b) }), nil
+}
+
+func (a *Agent) checkOnce(ctx context.Context) ([]invariant.Broken, error) {
+	ovsdb, err := a.ovsdb()
+	if err != nil {
+		return nil, err
+	}
+	underWay := a.attach.underWay()
+	ends, err := plug.HostEnds()
+	if err != nil {
+		return nil, err
+	}
+	seen := invariant.Seen{Namespaces: map[string]bool{}}
+	for _, end := range ends {
+		if !underWay[end.Name] {
+			seen.Cables = append(seen.Cables, end.Name)
+		}
+	}
+	var unreadable passResult
+	seen.Rows = slices.DeleteFunc(a.rows(ovsdb, &unreadable), func(l lease.Lease) bool { return underWay[l.Port] })
+	for _, l := range seen.Rows {
+		if seen.Namespaces[l.NetNS], err = netns.Exists(l.NetNS); err != nil {
+			return nil, err
+		}
+	}
+	a.recMu.Lock()
+	entries, err := a.rec.Dump(ctx)
+	a.mu.Lock()
+	seen.Desired = a.pass.result.Flows
+	a.mu.Unlock()
+	a.recMu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Strange != "" {
+			seen.Strange = append(seen.Strange, e.Strange)
+		} else {
+			seen.Installed = append(seen.Installed, e.Flow)
+		}
+	}
+	broken := invariant.Check(seen)
+	for _, p := range unreadable.problems {
+		broken = append(broken, invariant.Broken{What: p, Cure: "somebody wrote to the port's external_ids; delete the pod"})
+	}
+	return broken, nil
+}
+
+// underWay are the host's ends of cables that are being plugged or unplugged.
+func (t *attachments) underWay() map[string]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	names := map[string]bool{}
+	note := func(k lease.Key) { names[wire.HostName(k.Network, k.ContainerID, k.IfName)] = true }
+	for k := range t.busy {
+		note(k)
+	}
+	for k := range t.plugging {
+		note(k)
+	}
+	for k := range t.leaving {
+		note(k)
+	}
+	return names
+}

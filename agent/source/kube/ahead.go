@@ -1,0 +1,85 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+)
+
+// ahead is a Pod that was asked for before the watch has shown it. The watch is what
+// is believed as soon as it says anything about a Pod of that name.
+type ahead struct {
+	pod *corev1.Pod
+	// until is when it is forgotten nevertheless: the Pod may be gone again, and the
+	// watch may have had nothing to say about it.
+	until time.Time
+}
+
+// aheadBound is longer than a watch is ever behind.
+const aheadBound = time.Minute
+
+// Know implements source.Knower: kubelet hears of a Pod by a watch of its own, and may
+// plug it in before ours has shown it.
+func (c *Cluster) Know(ctx context.Context, namespace, name, uid string) error {
+	key := cache.NewObjectName(namespace, name).String()
+	if c.watched(key, uid) {
+		return nil
+	}
+	pod, err := c.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("ask for pod %s: %w", key, err)
+	}
+	if _, err := slim(pod); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.ahead[key] = ahead{pod, time.Now().Add(aheadBound)}
+	c.mu.Unlock()
+	if c.watched(key, uid) {
+		c.shown(pod) // it was shown in between, and its event may have come before
+	}
+	c.notify()
+	return nil
+}
+
+// watched tells whether the watch has shown this Pod, and not just one of the same name
+// that it replaces.
+func (c *Cluster) watched(key, uid string) bool {
+	obj, exists, err := c.informers["pods"].GetStore().GetByKey(key)
+	if err != nil || !exists {
+		return false
+	}
+	pod, ok := obj.(*corev1.Pod)
+	return ok && (uid == "" || pod.UID == types.UID(uid))
+}
+
+// shown forgets what is known ahead of a Pod that the watch has an event of.
+func (c *Cluster) shown(obj any) {
+	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.ahead, key)
+}
+
+// stillAhead are the Pods that the watch has not shown yet, by namespace and name.
+func (c *Cluster) stillAhead() map[string]*corev1.Pod {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string]*corev1.Pod{}
+	for key, a := range c.ahead {
+		if time.Now().After(a.until) {
+			delete(c.ahead, key)
+			continue
+		}
+		out[key] = a.pod
+	}
+	return out
+}

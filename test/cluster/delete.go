@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/test/lab"
+)
+
+// delete deletes all pods of the trial, and looks whether the nodes are as before.
+func (t trial) delete(ctx context.Context) error {
+	err := t.client.CoreV1().Namespaces().Delete(ctx, trialNamespace, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	err = await(ctx, "the namespace to go", 2*time.Minute, func(ctx context.Context) error {
+		_, err := t.client.CoreV1().Namespaces().Get(ctx, trialNamespace, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		pods, _ := t.list(ctx)
+		return errors.Join(err, fmt.Errorf("%d pods are still there", len(pods)))
+	})
+	if err != nil {
+		return err
+	}
+	listing, err := t.listing()
+	if err != nil {
+		return err
+	}
+	for _, n := range listing.Nodes {
+		// A pod's object goes when its containers have ended, its sandbox may go after.
+		err := await(ctx, "node "+n.Name+" to be as before", 30*time.Second, func(ctx context.Context) error { return t.nothingLeft(ctx, n) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nothingLeft looks for what a pod has on a node, a port, a cable, a namespace, and whether
+// the node is consistent.
+func (t trial) nothingLeft(ctx context.Context, n lab.NodeListing) error {
+	status, err := t.agent(n.Name).Status(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if !status.Ready {
+		errs = append(errs, fmt.Errorf("its agent is not ready: %v", status.Problems))
+	}
+	for _, port := range status.Ports {
+		if port.Kind == "pod" {
+			errs = append(errs, fmt.Errorf("port %s of %s is left", port.Name, port.Pod))
+		}
+	}
+	broken, err := t.agent(n.Name).Check(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range broken {
+		errs = append(errs, errors.New(b.String()))
+	}
+	spaces, err := t.run(ctx, n.Name, "ls", "/run/netns")
+	if err != nil {
+		return err
+	}
+	if spaces != "" {
+		errs = append(errs, fmt.Errorf("network namespaces are left: %s", strings.Fields(spaces)))
+	}
+	return errors.Join(errs...)
+}
+
+// agent is a node's, asked through the directory on this machine that the node sees
+// as /run/sluice.
+func (p place) agent(node string) *api.Client {
+	return api.NewClient(filepath.Join(p.nodeDir(node), "run/sluice/agent.sock"))
+}

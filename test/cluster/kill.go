@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// killedWhileStarting restarts the Deployment's pods and kills a service on each node
+// meanwhile; in the end each pod must reach each.
+func (t trial) killedWhileStarting(ctx context.Context, service string) error {
+	if _, err := t.kubectl(ctx, t.cache, nil, "-n", trialNamespace, "delete", "pods", "--all", "--wait=false"); err != nil {
+		return err
+	}
+	if _, err := t.kubectl(ctx, t.cache, fmt.Appendf(nil, trialObjects, podImage, t.pods+4), "apply", "-f", "-"); err != nil {
+		return err
+	}
+	nodes, err := t.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes.Items {
+		killed := 0
+		for range 4 {
+			time.Sleep(300 * time.Millisecond)
+			if t.killService(n.Name, service) {
+				killed++
+			}
+		}
+		if killed == 0 {
+			return fmt.Errorf("node %s: no %s was there to be killed", n.Name, service)
+		}
+	}
+	more := t
+	more.pods += 4
+	if err := more.recreate(ctx); err != nil {
+		return err
+	}
+	if err := more.reach(ctx); err != nil {
+		return err
+	}
+	return t.recreate(ctx)
+}
+
+// recreate waits until all pods are Ready; those without an owner, which deleted ones
+// are not replaced by others, are made again.
+func (t trial) recreate(ctx context.Context) error {
+	return await(ctx, "pods", 3*time.Minute, func(ctx context.Context) error {
+		bounded, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		return t.create(bounded)
+	})
+}
+
+// force deletes all pods without waiting for kubelet.
+func (t trial) force(ctx context.Context) error {
+	_, err := t.kubectl(ctx, t.cache, nil, "-n", trialNamespace, "delete", "pods", "--all", "--grace-period=0", "--force")
+	if err != nil {
+		return err
+	}
+	return t.recreate(ctx)
+}
+
+// killService kills a service of a node, as a crash would, and tells whether it ran; the
+// node starts it again.
+func (p place) killService(node, service string) bool {
+	first := p.pid(node)
+	// Each thread has children of its own.
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", first))
+	if err != nil {
+		return false
+	}
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for child := range strings.FieldsSeq(string(children)) {
+			pid, err := strconv.Atoi(child)
+			if err != nil {
+				continue
+			}
+			name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+			if err == nil && strings.TrimSpace(string(name)) == service {
+				return unix.Kill(pid, unix.SIGKILL) == nil
+			}
+		}
+	}
+	return false
+}
