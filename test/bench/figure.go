@@ -2,45 +2,31 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
-	"math"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/test/bench/figures"
 )
 
-// figure is what was measured of Sluice, beside one peer. The JSON form is what other
-// tools read.
+// figure is a figure with what only the table needs.
 type figure struct {
-	Name  string  `json:"name"`
-	Unit  string  `json:"unit"`
-	Value float64 `json:"value"`
-	// Peer is what PeerValue was measured of, in the same run.
-	Peer      string  `json:"peer"`
-	PeerValue float64 `json:"peerValue"`
-	// Ratio is Value to PeerValue: below 1 Sluice takes less.
-	Ratio float64 `json:"ratio"`
-
-	// title and percentile are for people.
+	figures.Figure
 	title      string
 	percentile int
 }
 
 // newFigure compares a percentile of two lists of samples.
 func newFigure(name, title string, p int, ours []time.Duration, peer string, theirs []time.Duration) figure {
-	f := figure{
-		Name: fmt.Sprintf("%s.p%d", name, p), Unit: "ms", Value: ms(percentile(ours, p)),
-		Peer: peer, PeerValue: ms(percentile(theirs, p)), title: title, percentile: p,
+	return figure{
+		Figure: figures.New(fmt.Sprintf("%s.p%d", name, p), "ms", ms(percentile(ours, p)), peer, ms(percentile(theirs, p))),
+		title:  title, percentile: p,
 	}
-	f.Ratio = round(f.Value/f.PeerValue, 3)
-	return f
 }
 
 // add makes figures of samples: each percentile, beside each peer.
@@ -58,12 +44,7 @@ func percentile(s []time.Duration, p int) time.Duration {
 	return sorted[max(0, (len(sorted)*p+99)/100-1)]
 }
 
-func ms(d time.Duration) float64 { return round(d.Seconds()*1e3, 3) }
-
-func round(f float64, digits int) float64 {
-	scale := math.Pow10(digits)
-	return math.Round(f*scale) / scale
-}
+func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
 // table prints the figures for people: a line for each, a column for each contender.
 func (b *bench) table(out io.Writer) error {
@@ -111,15 +92,9 @@ func (b *bench) machine() string {
 
 // write writes the figures.
 func (b *bench) write() error {
-	text, err := json.MarshalIndent(b.figures, "", "  ")
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(b.out), 0o755)
+	var list []figures.Figure
+	for _, f := range b.figures {
+		list = append(list, f.Figure)
 	}
-	if err == nil {
-		err = os.WriteFile(b.out, append(text, '\n'), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("write the figures: %w", err)
-	}
-	return nil
+	return figures.Write(b.out, list)
 }

@@ -64,6 +64,7 @@ func up(t *testing.T, o lab.Options) *lab.Lab {
 		t.Fatalf("start the lab: %v", err)
 	}
 	t.Cleanup(func() {
+		consistent(t, l)
 		if t.Failed() {
 			printLogs(t, l)
 		}
@@ -74,6 +75,32 @@ func up(t *testing.T, o lab.Options) *lab.Lab {
 		}
 	})
 	return l
+}
+
+// consistent holds the invariants against every node that has an agent: whatever a
+// test did, ports, cables, namespaces, addresses and flows fit together in the end.
+func consistent(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	list, err := l.List()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*bound)
+	defer cancel()
+	for _, n := range list.Nodes {
+		if n.PIDs.Agent == 0 {
+			continue
+		}
+		// Containers whose namespace went with the test are collected by the agent.
+		eventually(t, n.Name+" is consistent", func() error {
+			broken, err := api.NewClient(n.AgentSocket).Check(ctx)
+			if err != nil || len(broken) == 0 {
+				return err
+			}
+			return fmt.Errorf("%+v", broken)
+		})
+	}
 }
 
 // labName is short, and this process's and test's own.
