@@ -67,7 +67,7 @@ func (k kind) measure(from, to end, warm, duration time.Duration) (result, error
 		buffer := make([]byte, k.size)
 		sent.run(k, func() (int, error) { return unix.Write(sender, buffer) }, stop.Load)
 		stop.Store(true) // also if it broke
-		unix.Shutdown(sender, unix.SHUT_WR)
+		_ = unix.Shutdown(sender, unix.SHUT_WR)
 	})
 	wait.Go(func() {
 		buffer := make([]byte, max(k.size, 2048))
