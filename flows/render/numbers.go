@@ -30,7 +30,7 @@ func MAC(a netip.Addr) net.HardwareAddr {
 // Gateway is the node's own address in a podCIDR: the first after the network's.
 func Gateway(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr().Next() }
 
-// Numbers of pods' OpenFlow ports (DESIGN, contracts): an offset in the podCIDR
+// Numbers of pods' OpenFlow ports: an offset in the podCIDR
 // keeps them readable, a hash serves addresses outside it.
 const (
 	podPortBase    = 256
