@@ -46,6 +46,7 @@ func (a *Agent) healthLoop(ctx context.Context) error {
 	ticker := time.NewTicker(healthEvery)
 	defer ticker.Stop()
 	var before upcalls
+	known := false // before is of the switch that runs now
 	for {
 		select {
 		case <-ctx.Done():
@@ -59,15 +60,19 @@ func (a *Agent) healthLoop(ctx context.Context) error {
 			continue
 		}
 		now, ok, err := readUpcalls(ctx, a.neighbours.ovs)
-		if err != nil || !ok {
-			before = upcalls{} // the passes say what is wrong; a new switch counts anew
+		why := ""
+		switch {
+		case err != nil || !ok:
+			known = false // the passes say what is wrong
+		case !known || now.missed < before.missed:
+			before, known = now, true
 			continue
-		}
-		if now.missed >= before.missed && now.missed-before.missed < fewUpcalls {
+		case now.missed-before.missed < fewUpcalls:
 			continue
+		default:
+			why = deaf(before, now)
+			before = now
 		}
-		why := deaf(before, now)
-		before = now
 		a.mu.Lock()
 		said := a.deaf
 		a.deaf = why
@@ -84,7 +89,7 @@ func (a *Agent) healthLoop(ctx context.Context) error {
 // until it is started again, however long it runs.
 func deaf(before, now upcalls) string {
 	missed, lost := now.missed-before.missed, now.lost-before.lost
-	if now.missed < before.missed || missed == 0 || lost < missed {
+	if missed == 0 || lost < missed {
 		return ""
 	}
 	return fmt.Sprintf("ovs-vswitchd forwards no new connection: it took none of %d packets that the kernel handed to it "+

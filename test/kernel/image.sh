@@ -14,7 +14,7 @@ cache=${SLUICE_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice-vm}
 PATH=$PATH:/usr/sbin:/sbin
 
 # What tests run, and what helps to look around.
-programs='bash sh ip tc ss bridge nft conntrack ethtool ping tcpdump
+programs='bash sh unshare ip tc ss bridge nft conntrack ethtool ping tcpdump
 ovsdb-server ovsdb-tool ovsdb-client ovs-vswitchd ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl'
 # What they need of the kernel; modprobe finds what these need.
 modules='openvswitch vport-geneve vport-vxlan veth bridge vxlan geneve dummy tun
