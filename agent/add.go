@@ -13,6 +13,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/cni/conf"
@@ -393,17 +394,13 @@ func (a *Agent) result(c *conf.Conf, l lease.Lease, s state.State) (types.Result
 	for _, addr := range l.Addresses {
 		router := net.IP(render.RouterFor(addr).AsSlice())
 		r.IPs = append(r.IPs, &types100.IPConfig{
-			Interface: types100.Int(1), Address: *ipNet(netip.PrefixFrom(addr, addr.BitLen())), Gateway: router,
+			Interface: types100.Int(1), Address: *host.IPNet(netip.PrefixFrom(addr, addr.BitLen())), Gateway: router,
 		})
 		zero := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if addr.Is6() {
 			zero = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		}
-		r.Routes = append(r.Routes, &types.Route{Dst: *ipNet(zero), GW: router})
+		r.Routes = append(r.Routes, &types.Route{Dst: *host.IPNet(zero), GW: router})
 	}
 	return r.GetAsVersion(c.CNIVersion)
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -67,7 +67,7 @@ func (a *Agent) Status() api.Status {
 	if known && len(self.PodCIDRs) == 0 {
 		problem("%s", noPodCIDR(a.cfg.Node))
 	}
-	for _, c := range append(p.problems, p.result.Conflicts...) {
+	for _, c := range slices.Concat(p.problems, p.result.Conflicts) {
 		problem("%s", c)
 	}
 	out.Ready = p.err == nil && hostDone && deaf == "" && known && len(self.PodCIDRs) > 0

@@ -136,7 +136,7 @@ func (h *Host) addresses(link netlink.Link, want []netip.Prefix) error {
 		if have[p] {
 			continue
 		}
-		a := &netlink.Addr{IPNet: ipNet(p)}
+		a := &netlink.Addr{IPNet: IPNet(p)}
 		if p.Addr().Is6() {
 			a.Flags = unix.IFA_F_NODAD
 		}
@@ -197,7 +197,7 @@ func (h *Host) routes(link netlink.Link, want []render.Route) error {
 			continue
 		}
 		errs = append(errs, h.did(fmt.Sprintf("add route to %s through %s", r.To, name), netlink.RouteReplace(&netlink.Route{
-			LinkIndex: index, Dst: ipNet(r.To), Gw: r.Via.AsSlice(), Src: r.Source.AsSlice(),
+			LinkIndex: index, Dst: IPNet(r.To), Gw: r.Via.AsSlice(), Src: r.Source.AsSlice(),
 			Flags: int(netlink.FLAG_ONLINK), Protocol: unix.RTPROT_STATIC,
 		})))
 	}
@@ -211,7 +211,8 @@ func family(a netip.Addr) int {
 	return netlink.FAMILY_V6
 }
 
-func ipNet(p netip.Prefix) *net.IPNet {
+// IPNet is the prefix in the form that netlink and CNI results take.
+func IPNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
