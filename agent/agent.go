@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/host"
+	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/agent/reconcile"
 	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/agent/source/kube"
@@ -39,7 +40,7 @@ type Agent struct {
 	// kicks asks for a pass, hostKicks for a look at the host's own state.
 	kicks, hostKicks chan struct{}
 
-	attach     attachments
+	plugger    *plugging.Plugger
 	neighbours tunnelNeighbours
 	restore    restore // used by the pass loop
 	memory     *memory
@@ -58,9 +59,8 @@ type Agent struct {
 	hostErr  error
 	repairs  uint64 // of the host
 	started  time.Time
-	unplugs  sync.WaitGroup // ends of links under way
-	underlay underlay       // as last looked at
-	deaf     string         // why the switch forwards nothing new, empty if it does
+	underlay underlay // as last looked at
+	deaf     string   // why the switch forwards nothing new, empty if it does
 }
 
 // passResult is what the last pass found.
@@ -92,7 +92,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), done: make(chan struct{}),
 		started: time.Now(), restore: restore{log: log}, memory: newMemory(cfg.RunDir),
 	}
-	a.attach.init()
+	a.plugger = plugging.New(a, log)
 	a.neighbours.init(cfg.OVSRunDir)
 	mgmt := filepath.Join(cfg.OVSRunDir, render.Bridge+".mgmt")
 	a.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) { return openflow.Dial(ctx, mgmt, log) }, log)
@@ -138,7 +138,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 	}
 	run("source", a.src.Run)
-	run("cni socket", func(ctx context.Context) error { return server.Serve(ctx, cni, a.serve, a.log) })
+	run("cni socket", func(ctx context.Context) error { return server.Serve(ctx, cni, a.plugger.Serve, a.log) })
 	run("agent socket", func(ctx context.Context) error { return api.Serve(ctx, apiListener, a) })
 	// OVSDB stays until the last request is done or taken back.
 	dbCtx, closeDB := context.WithCancel(context.WithoutCancel(ctx))
@@ -156,7 +156,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)
 	<-ctx.Done()
 	wg.Wait()
-	a.unplugs.Wait()
+	a.plugger.Wait()
 	closeDB()
 	ovsdb.Wait()
 	a.recMu.Lock()

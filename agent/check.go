@@ -7,8 +7,8 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/invariant"
 	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/cni/plug"
-	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/ovs/netns"
 )
 
@@ -40,7 +40,7 @@ func (a *Agent) checkOnce(ctx context.Context) ([]invariant.Broken, error) {
 	if err != nil {
 		return nil, err
 	}
-	underWay := a.attach.underWay()
+	underWay := a.plugger.UnderWay()
 	ends, err := plug.HostEnds()
 	if err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func (a *Agent) checkOnce(ctx context.Context) ([]invariant.Broken, error) {
 			seen.Cables = append(seen.Cables, end.Name)
 		}
 	}
-	var unreadable passResult
-	seen.Rows = slices.DeleteFunc(a.rows(ovsdb, &unreadable), func(l lease.Lease) bool { return underWay[l.Port] })
+	rows, unreadable := plugging.Rows(ovsdb)
+	seen.Rows = slices.DeleteFunc(rows, func(l lease.Lease) bool { return underWay[l.Port] })
 	for _, l := range seen.Rows {
 		if seen.Namespaces[l.NetNS], err = netns.Exists(l.NetNS); err != nil {
 			return nil, err
@@ -75,26 +75,8 @@ func (a *Agent) checkOnce(ctx context.Context) ([]invariant.Broken, error) {
 		}
 	}
 	broken := invariant.Check(seen)
-	for _, p := range unreadable.problems {
+	for _, p := range unreadable {
 		broken = append(broken, invariant.Broken{What: p, Cure: "somebody wrote to the port's external_ids; delete the pod"})
 	}
 	return broken, nil
-}
-
-// underWay are the host's ends of cables that are being plugged or unplugged.
-func (t *attachments) underWay() map[string]bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	names := map[string]bool{}
-	note := func(k lease.Key) { names[wire.HostName(k.Network, k.ContainerID, k.IfName)] = true }
-	for k := range t.busy {
-		note(k)
-	}
-	for k := range t.plugging {
-		note(k)
-	}
-	for k := range t.leaving {
-		note(k)
-	}
-	return names
 }

@@ -3,6 +3,6 @@
 // because an event happened.
 //
 // Start at Agent.Run (agent.go), then pass (pass.go): one look at everything, one
-// render, one bundle. Plugging a cable is in add.go and del.go; they change what
-// there is (the veth, the OVSDB row) and ask for a pass.
+// render, one bundle. Plugging cables is package plugging's; it changes what there is
+// (the veth, the OVSDB row) and asks for a pass. node.go is what it asks of the agent.
 package agent

@@ -76,7 +76,7 @@ func (a *Agent) installLoop(ctx context.Context) error {
 	pause := installSoon
 	said := ""
 	for {
-		if pause == installLook || a.serving() == nil {
+		if pause == installLook || a.plugger.Serving() == nil {
 			changed, err := installFile(i.FromConf, filepath.Join(i.ConfDir, filepath.Base(i.FromConf)), 0o644)
 			switch {
 			case err != nil && err.Error() != said:

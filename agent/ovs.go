@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/ovs/db"
@@ -29,8 +30,7 @@ func (a *Agent) lookAtOVSDB(ctx context.Context, ovsdb *db.Client, s *state.Stat
 	if err := settleNumbers(ctx, ovsdb); err != nil {
 		return err
 	}
-	p.problems = nil
-	a.attach.seen(func() []lease.Lease { return a.rows(ovsdb, p) })
+	p.problems = a.plugger.See(ovsdb)
 	return nil
 }
 
@@ -108,7 +108,7 @@ func nativeDevices(ovsdb *db.Client) []string {
 func (a *Agent) bridge(ctx context.Context, s state.State, ovsdb *db.Client) error {
 	changed, err := ovsdb.EnsureBridge(ctx, db.BridgeSpec{
 		Name: render.Bridge, DatapathType: s.Facts.Datapath, FailMode: "secure",
-		Protocols: []string{"OpenFlow10", "OpenFlow13", "OpenFlow15"}, TableNames: tableNames,
+		Protocols: []string{"OpenFlow10", "OpenFlow13", "OpenFlow15"}, TableNames: flows.TableNames(),
 		OtherConfig: map[string]string{"disable-in-band": "true"},
 	})
 	if err != nil {
@@ -116,11 +116,11 @@ func (a *Agent) bridge(ctx context.Context, s state.State, ovsdb *db.Client) err
 	}
 	side := render.HostSide(s)
 	gateway := db.PortSpec{
-		Name: render.GatewayDevice, Type: "internal", OFPortRequest: int(gatewayPort),
+		Name: render.GatewayDevice, Type: "internal", OFPortRequest: int(flows.PortGateway),
 		MAC: side.Gateway.MAC, MTURequest: side.Gateway.MTU,
 	}
 	tunnel := db.PortSpec{
-		Name: render.TunnelDevice, Type: render.Encapsulation(s.Config), OFPortRequest: int(tunnelPort),
+		Name: render.TunnelDevice, Type: render.Encapsulation(s.Config), OFPortRequest: int(flows.PortTunnel),
 		Options: map[string]string{"remote_ip": "flow", "key": "flow", "local_ip": s.Facts.TunnelAddress.String()},
 	}
 	for _, port := range []db.PortSpec{gateway, tunnel} {
@@ -138,20 +138,4 @@ func (a *Agent) bridge(ctx context.Context, s state.State, ovsdb *db.Client) err
 		poke(a.hostKicks)
 	}
 	return nil
-}
-
-// rows are the attachments that OVSDB holds. A row that cannot be read is a problem
-// and is left alone.
-func (a *Agent) rows(ovsdb *db.Client, p *passResult) []lease.Lease {
-	var out []lease.Lease
-	for _, port := range ovsdb.Ports(render.Bridge) {
-		l, ours, err := lease.Parse(port.Name, port.OFPort, port.ExternalIDs)
-		switch {
-		case err != nil:
-			p.problems = append(p.problems, err.Error())
-		case ours:
-			out = append(out, l)
-		}
-	}
-	return out
 }

@@ -115,7 +115,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, full bool) error {
 		a.dbChanged.Store(true)
 		return err
 	}
-	s.Attachments = states(a.attach.all())
+	s.Attachments = a.plugger.Attachments()
 	if !reflect.DeepEqual(s, p.state) {
 		p.state, p.result = s, render.Tables(s)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -65,7 +66,7 @@ func (a *Agent) Status() api.Status {
 	}
 	self, known := s.Self()
 	if known && len(self.PodCIDRs) == 0 {
-		problem("%s", noPodCIDR(a.cfg.Node))
+		problem("%s", plugging.NoPodCIDR(a.cfg.Node))
 	}
 	for _, c := range slices.Concat(p.problems, p.result.Conflicts) {
 		problem("%s", c)
@@ -105,7 +106,7 @@ func (a *Agent) ovsVersion(ovsdb *db.Client) string {
 // ports are all ports of the bridge but its own.
 func (a *Agent) ports(ovsdb *db.Client) []api.PortStatus {
 	pods := map[string]state.Attachment{}
-	for _, l := range a.attach.all() {
+	for _, l := range a.plugger.Leases() {
 		pods[l.Port] = l.Attachment
 	}
 	var out []api.PortStatus

@@ -1,4 +1,4 @@
-package agent
+package plugging
 
 import (
 	"log/slog"

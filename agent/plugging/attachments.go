@@ -1,4 +1,4 @@
-package agent
+package plugging
 
 import (
 	"cmp"
@@ -7,7 +7,9 @@ import (
 	"sync"
 
 	"github.com/sluice-cni/sluice/agent/lease"
-	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/db"
 )
 
 // attachments are the cables of this node: those in OVSDB, and those being plugged
@@ -24,11 +26,13 @@ type attachments struct {
 	busy map[lease.Key]chan struct{}
 }
 
-func (t *attachments) init() {
-	t.known = map[lease.Key]lease.Lease{}
-	t.plugging = map[lease.Key]bool{}
-	t.leaving = map[lease.Key]bool{}
-	t.busy = map[lease.Key]chan struct{}{}
+func newAttachments() *attachments {
+	return &attachments{
+		known:    map[lease.Key]lease.Lease{},
+		plugging: map[lease.Key]bool{},
+		leaving:  map[lease.Key]bool{},
+		busy:     map[lease.Key]chan struct{}{},
+	}
 }
 
 // lock waits for whoever works on the key; unlock lets the next one.
@@ -124,13 +128,13 @@ func (t *attachments) gone(key lease.Key) {
 }
 
 // seen takes the rows of OVSDB in. It returns those that were known and whose row
-// somebody else has deleted. The rows are read under the lock: a transaction that
+// somebody else has deleted, and what is wrong with rows that cannot be read. The rows are read under the lock: a transaction that
 // has returned is in what read returns, so what ADD and DEL then write here is
 // never older than the rows.
-func (t *attachments) seen(read func() []lease.Lease) (lost []lease.Lease) {
+func (t *attachments) seen(ovsdb *db.Client) (lost []lease.Lease, problems []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rows := read()
+	rows, problems := Rows(ovsdb)
 	inDB := make(map[lease.Key]bool, len(rows))
 	for _, l := range rows {
 		inDB[l.Key()] = true
@@ -144,7 +148,7 @@ func (t *attachments) seen(read func() []lease.Lease) (lost []lease.Lease) {
 			lost = append(lost, l)
 		}
 	}
-	return lost
+	return lost, problems
 }
 
 // all are the attachments whose flows must be there, in a stable order.
@@ -169,14 +173,6 @@ func (t *attachments) settled() []lease.Lease {
 	return slices.DeleteFunc(all, func(l lease.Lease) bool { return t.plugging[l.Key()] })
 }
 
-func states(list []lease.Lease) []state.Attachment {
-	out := make([]state.Attachment, len(list))
-	for i, l := range list {
-		out[i] = l.Attachment
-	}
-	return out
-}
-
 // undisturbed calls do with the key locked, unless a verb is at work on the lease or
 // has been since: then it is for the verb to say what is true.
 func (t *attachments) undisturbed(l lease.Lease, do func() error) error {
@@ -191,4 +187,37 @@ func (t *attachments) undisturbed(l lease.Lease, do func() error) error {
 	t.mu.Unlock()
 	defer t.unlock(l.Key())
 	return do()
+}
+
+// underWay are the host's ends of cables that are being plugged or unplugged.
+func (t *attachments) underWay() map[string]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	names := map[string]bool{}
+	note := func(k lease.Key) { names[wire.HostName(k.Network, k.ContainerID, k.IfName)] = true }
+	for k := range t.busy {
+		note(k)
+	}
+	for k := range t.plugging {
+		note(k)
+	}
+	for k := range t.leaving {
+		note(k)
+	}
+	return names
+}
+
+// Rows are the attachments that OVSDB holds. A row that cannot be read is a problem
+// and is left alone.
+func Rows(ovsdb *db.Client) (rows []lease.Lease, problems []string) {
+	for _, port := range ovsdb.Ports(render.Bridge) {
+		l, ours, err := lease.Parse(port.Name, port.OFPort, port.ExternalIDs)
+		switch {
+		case err != nil:
+			problems = append(problems, err.Error())
+		case ours:
+			rows = append(rows, l)
+		}
+	}
+	return rows, problems
 }

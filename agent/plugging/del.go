@@ -1,4 +1,4 @@
-package agent
+package plugging
 
 import (
 	"context"
@@ -15,41 +15,41 @@ import (
 // del unplugs a cable. It is idempotent, needs no namespace, and succeeds when there
 // is nothing to delete. It answers once flows and row have gone; the link's end
 // (some 30 ms) is under way then and owned by the agent.
-func (a *Agent) del(ctx context.Context, req *wire.Request, parts *phases) error {
-	_, l, err := a.attachment(req)
+func (p *Plugger) del(ctx context.Context, req *wire.Request, parts *phases) error {
+	_, l, err := p.attachment(req)
 	if err != nil {
 		return err
 	}
-	if !a.attach.lock(ctx.Done(), l.Key()) {
+	if !p.attach.lock(ctx.Done(), l.Key()) {
 		return tryAgain("gave up while another request for %s was under way", l.Key())
 	}
-	held, ok := a.attach.get(l.Key())
+	held, ok := p.attach.get(l.Key())
 	if !ok {
 		// No lease: at most a cable that an ADD left behind.
-		defer a.attach.unlock(l.Key())
+		defer p.attach.unlock(l.Key())
 		return plug.Remove(l.Port)
 	}
 	// Before the row goes: an agent that starts after this one died must know that the
 	// cable is nobody's.
 	if err := plug.Retire(held.Port); err != nil {
-		a.log.Warn("cable not marked as being removed", "port", held.Port, "error", err)
+		p.log.Warn("cable not marked as being removed", "port", held.Port, "error", err)
 	}
-	ovsdb, err := a.ovsdb()
+	ovsdb, err := p.node.OVSDB()
 	if err == nil {
-		err = a.release(ctx, ovsdb, held, parts)
+		err = p.release(ctx, ovsdb, held, parts)
 	}
 	if err != nil {
 		// Open vSwitch is away or slow. The pod goes all the same: its cable is taken
 		// here, and the lease is freed when its row can be, on that evidence.
-		a.log.Warn("the lease is freed later", "holder", held.Holder(), "error", err)
+		p.log.Warn("the lease is freed later", "holder", held.Holder(), "error", err)
 	}
 	// The key stays locked until the cable has gone: an ADD of the same waits.
-	a.unplugs.Go(func() {
-		defer a.attach.unlock(l.Key())
+	p.unplugs.Go(func() {
+		defer p.attach.unlock(l.Key())
 		if err := errors.Join(plug.Remove(held.Port), plug.Forget(held.NetNS, held.Addresses)); err != nil {
-			a.log.Error("cable not removed whole", "port", held.Port, "error", err)
+			p.log.Error("cable not removed whole", "port", held.Port, "error", err)
 		}
-		a.kick()
+		p.node.Kick()
 	})
 	return nil
 }
@@ -62,24 +62,24 @@ const flowsPatience = 30 * time.Millisecond
 
 // release frees the lease: its flows, then its row with a note of when. In this order,
 // as the switch would look at all its ports between the two.
-func (a *Agent) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) error {
-	a.attach.leave(l.Key())
+func (p *Plugger) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) error {
+	p.attach.leave(l.Key())
 	end := parts.begin("flows")
 	patient, cancel := context.WithTimeout(ctx, flowsPatience)
-	err := a.sync(patient) // a switch that is away has no flows to lose
+	err := p.node.Sync(patient) // a switch that is away has no flows to lose
 	cancel()
 	end()
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		a.log.Warn("flows not removed yet", "holder", l.Holder(), "error", err)
+		p.log.Warn("flows not removed yet", "holder", l.Holder(), "error", err)
 	}
 	end = parts.begin("row")
 	_, err = ovsdb.DeletePort(ctx, render.Bridge, l.Port, freeing(l, time.Now()))
 	end()
 	if err != nil {
-		a.attach.stay(l.Key())
+		p.attach.stay(l.Key())
 		return err
 	}
-	a.attach.gone(l.Key())
+	p.attach.gone(l.Key())
 	return nil
 }
 

@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/ovs/db"
+)
+
+// This file is what the agent is to package plugging: a plugging.Node.
+
+// Name implements plugging.Node.
+func (a *Agent) Name() string { return a.cfg.Node }
+
+// OVSDB implements plugging.Node.
+func (a *Agent) OVSDB() (*db.Client, error) { return a.ovsdb() }
+
+// Kick implements plugging.Node.
+func (a *Agent) Kick() { a.kick() }
+
+// Sync implements plugging.Node.
+func (a *Agent) Sync(ctx context.Context) error { return a.sync(ctx) }
+
+// Ready implements plugging.Node: what keeps an ADD may be better soon.
+func (a *Agent) Ready() (*db.Client, state.State, error) {
+	ovsdb, err := a.ovsdb()
+	if err != nil {
+		return nil, state.State{}, err
+	}
+	a.mu.Lock()
+	p, hostDone, hostErr := a.pass, a.hostDone != "", a.hostErr
+	a.mu.Unlock()
+	switch {
+	case p.err != nil:
+		return nil, state.State{}, fmt.Errorf("this node's flows are not in place: %w", p.err)
+	case p.state.Node == "":
+		return nil, state.State{}, errors.New("the agent is starting")
+	case !hostDone && hostErr != nil:
+		return nil, state.State{}, fmt.Errorf("this node's own routes and rules are not in place: %w", hostErr)
+	case !hostDone:
+		return nil, state.State{}, errors.New("the agent is starting: this node's own routes and rules are not in place yet")
+	}
+	return ovsdb, p.state, nil
+}
+
+// Know implements plugging.Node. A source that cannot be asked knows all that it can.
+func (a *Agent) Know(ctx context.Context, namespace, name, uid string) error {
+	if src, ok := a.src.(source.Knower); ok {
+		return src.Know(ctx, namespace, name, uid)
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package plugging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/conf"
+	"github.com/sluice-cni/sluice/cni/ipam"
+	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/ovs/db"
+)
+
+// add plugs a cable in, in one pass: what it can do at the same time it does at the
+// same time. Whatever fails, nothing is left behind.
+func (p *Plugger) add(ctx context.Context, req *wire.Request, parts *phases) (types.Result, error) {
+	c, l, err := p.attachment(req)
+	if err != nil {
+		return nil, err
+	}
+	if !p.attach.lock(ctx.Done(), l.Key()) {
+		return nil, tryAgain("gave up while another request for %s was under way", l.Key())
+	}
+	defer p.attach.unlock(l.Key())
+	if old, ok := p.attach.get(l.Key()); ok {
+		return nil, types.NewError(types.ErrInternal, fmt.Sprintf("%s is already attached: interface %s has address %v on port %s; DEL it first",
+			old.Holder(), old.IfName, old.Addresses, old.Port), "")
+	}
+	p.knowPod(ctx, l, parts)
+	ovsdb, s, err := p.node.Ready()
+	if err != nil {
+		return nil, tryAgain("%v", err)
+	}
+	end := parts.begin("reserve")
+	l, err = p.reserve(ovsdb, s, c, l)
+	end()
+	if err != nil {
+		return nil, err
+	}
+	l, err = p.plug(ctx, ovsdb, s, c, l, parts)
+	if err != nil {
+		return nil, err
+	}
+	return p.result(c, l, s)
+}
+
+// knowBound is how long an ADD waits for the API server to tell of its Pod.
+const knowBound = time.Second
+
+// knowPod sees to it that the pass of this ADD knows the Pod, where there is
+// somebody to ask. If it cannot be had, the ADD goes on with what is known: a pod must not wait for
+// an API server that is away, and the watch brings the Pod.
+func (p *Plugger) knowPod(ctx context.Context, l lease.Lease, parts *phases) {
+	if l.PodName == "" {
+		return
+	}
+	defer parts.begin("pod object")()
+	ctx, cancel := context.WithTimeout(ctx, knowBound)
+	defer cancel()
+	if err := p.node.Know(ctx, l.PodNamespace, l.PodName, l.PodUID); err != nil {
+		p.log.Warn("going on without the Pod object", "pod", l.PodNamespace+"/"+l.PodName, "error", err)
+	}
+}
+
+// reserve gives the attachment its addresses, MAC and port number, in memory.
+func (p *Plugger) reserve(ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease) (lease.Lease, error) {
+	self, _ := s.Self()
+	ranges := c.Ranges
+	if ranges == nil {
+		ranges = self.PodCIDRs
+	}
+	if len(ranges) == 0 {
+		return l, tryAgain("%s", NoPodCIDR(p.node.Name()))
+	}
+	bridge, ok := ovsdb.Bridge(render.Bridge)
+	if !ok {
+		return l, tryAgain("bridge %s does not exist: the agent makes it again; see `sluicectl status`", render.Bridge)
+	}
+	freed := lease.Freed(bridge.ExternalIDs)
+	return p.attach.reserve(func(held map[netip.Addr]string) (lease.Lease, error) {
+		for _, family := range families(ranges) {
+			addr, err := ipam.Pick(family, held, freed, time.Now())
+			if errors.Is(err, ipam.ErrExhausted) {
+				return l, tryAgain("%v", err)
+			}
+			if err != nil {
+				return l, err
+			}
+			l.Addresses = append(l.Addresses, addr)
+		}
+		l.MAC = render.MAC(l.Addresses[0]).String()
+		l.OFPort = render.OFPort(l.Addresses[0], self.PodCIDRs)
+		l.Created = time.Now().UnixNano()
+		return l, nil
+	})
+}
+
+// families sorts ranges by family, IPv4 first: a pod gets an address of each.
+func families(ranges []netip.Prefix) [][]netip.Prefix {
+	var v4, v6 []netip.Prefix
+	for _, p := range ranges {
+		if p.Addr().Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	var out [][]netip.Prefix
+	for _, f := range [][]netip.Prefix{v4, v6} {
+		if len(f) > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// plug makes the cable, its port and its flows, or takes all of it back.
+func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease, parts *phases) (_ lease.Lease, err error) {
+	spec, err := cableSpec(s, c, l)
+	if err != nil {
+		p.attach.gone(l.Key())
+		return l, err
+	}
+	var cable *plug.Cable
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.unplugFailed(ovsdb, cable, l))
+			return
+		}
+		cable.Close()
+	}()
+	var port db.Port
+	g, gctx := errgroup.WithContext(ctx)
+	// The port's number is settled, so the flows need not wait for the port.
+	g.Go(func() error {
+		defer parts.begin("flows")()
+		return p.node.Sync(gctx)
+	})
+	g.Go(func() (err error) {
+		end := parts.begin("cable")
+		cable, err = p.createCable(gctx, spec)
+		end()
+		if err != nil {
+			return err
+		}
+		g.Go(func() error {
+			defer parts.begin("pod")()
+			return cable.Configure(gctx)
+		})
+		port, err = p.addPort(gctx, ovsdb, l, parts)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return l, cniError(err)
+	}
+	if got := uint32(port.OFPort); got != l.OFPort {
+		l.OFPort = got
+		p.attach.update(l)
+		if err := p.node.Sync(ctx); err != nil {
+			return l, cniError(err)
+		}
+	}
+	p.attach.plugged(l)
+	return l, nil
+}
+
+// addPort makes the host's end a port, and returns it when it has its number.
+func (p *Plugger) addPort(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) (db.Port, error) {
+	note := db.BridgeNote{}
+	for _, addr := range l.Addresses {
+		note.Remove = append(note.Remove, lease.FreedKey(addr))
+	}
+	end := parts.begin("row")
+	err := ovsdb.AddPort(ctx, render.Bridge, portSpec(l), note)
+	end()
+	if err != nil {
+		return db.Port{}, fmt.Errorf("add port %s to bridge %s: %w", l.Port, render.Bridge, err)
+	}
+	defer parts.begin("port")()
+	return ovsdb.WaitPort(ctx, render.Bridge, l.Port)
+}
+
+// createCable makes the veth; one that an ADD left behind when it was cut short is
+// taken away first: the key is ours alone, and no row knows it.
+func (p *Plugger) createCable(ctx context.Context, spec plug.Spec) (*plug.Cable, error) {
+	cable, err := plug.Create(ctx, spec)
+	if !errors.Is(err, plug.ErrHostNameTaken) {
+		return cable, err
+	}
+	p.log.Info("a cable that an earlier ADD left behind is taken away", "port", spec.HostName)
+	if err := plug.Remove(spec.HostName); err != nil {
+		return nil, err
+	}
+	return plug.Create(ctx, spec)
+}
+
+func cableSpec(s state.State, c *conf.Conf, l lease.Lease) (plug.Spec, error) {
+	mac, err := net.ParseMAC(l.MAC)
+	if err != nil {
+		return plug.Spec{}, err
+	}
+	mtu := c.MTU
+	if mtu == 0 {
+		mtu = render.MTU(s)
+	}
+	spec := plug.Spec{
+		HostName: l.Port, Alias: "sluice: " + l.Holder() + " " + l.IfName, NetNS: l.NetNS, IfName: l.IfName,
+		MAC: mac, MTU: mtu, Addresses: l.Addresses, RouterMAC: render.RouterMAC,
+		ChecksumOffloadOff: s.Facts.Datapath == "netdev",
+	}
+	for _, addr := range l.Addresses {
+		spec.Routers = append(spec.Routers, render.RouterFor(addr))
+	}
+	return spec, nil
+}
+
+func portSpec(l lease.Lease) db.PortSpec {
+	return db.PortSpec{Name: l.Port, OFPortRequest: int(l.OFPort), ExternalIDs: l.ExternalIDs()}
+}
+
+// undoBound is how long taking back a failed ADD may take; the request's own time
+// may be over.
+const undoBound = 10 * time.Second
+
+// unplugFailed takes a failed ADD back: row, cable (if there was one), address, flows.
+func (p *Plugger) unplugFailed(ovsdb *db.Client, cable *plug.Cable, l lease.Lease) error {
+	if cable == nil {
+		p.attach.gone(l.Key())
+		p.node.Kick()
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), undoBound)
+	defer cancel()
+	errs := []error{cable.Rollback()}
+	if _, err := ovsdb.DeletePort(ctx, render.Bridge, l.Port, db.BridgeNote{}); err != nil {
+		// The row may be there; without its cable it is collected when OVSDB is back.
+		errs = append(errs, fmt.Errorf("take back port %s: %w", l.Port, err))
+	}
+	p.attach.gone(l.Key())
+	p.node.Kick()
+	return errors.Join(errs...)
+}
