@@ -104,6 +104,10 @@ const (
 	RuleNotHere
 	RuleLeave
 	RuleSend
+	RuleTunnelPort
+	RuleRedirect
+	RuleForeignNA
+	RuleSpeaksNA
 )
 
 var ruleWords = map[Rule]string{
@@ -122,6 +126,10 @@ var ruleWords = map[Rule]string{
 	RuleNotHere:       "dropped: came by tunnel for somebody who is not here",
 	RuleLeave:         "leaves the cluster through the host",
 	RuleSend:          "is sent",
+	RuleTunnelPort:    "dropped: a pod may not send to a node's tunnel port",
+	RuleRedirect:      "dropped: a pod is no router: no redirects, no router advertisements",
+	RuleForeignNA:     "dropped: a neighbour advertisement for an address that is not the pod's",
+	RuleSpeaksNA:      "advertises its own address",
 }
 
 // String says in words what the flow does.

@@ -85,6 +85,8 @@ const (
 	prioMulticast = 500
 	prioForeign   = 150
 	prioOwn       = 200
+	prioRouters   = 300
+	prioOwnNA     = 310
 )
 
 // pipeline emits what is the same on every node: each table's end, the virtual
@@ -125,7 +127,46 @@ func (r *renderer) pipeline() {
 		e.flow(flows.Output, prioMatch, flows.RuleSend, m.Is(flows.RegOutput, flows.Uint(uint64(flows.PortTunnel))),
 			flows.DecTTL{}, flows.OutputTo{Port: flows.PortTunnel})
 	}
+	r.distrust(e)
 }
+
+// ICMP types by which a router speaks, and a neighbour (RFC 792, 1256, 4861).
+const (
+	icmpRedirect            = 5
+	icmpRouterAdvertisement = 9
+	icmp6RouterAdvert       = 134
+	icmp6NeighbourAdvert    = 136
+	icmp6Redirect           = 137
+)
+
+// distrust emits what no pod may send, whoever it is: the words of a router, of
+// another's neighbour (pod() lets its own through), and tunnel packets. Those would leave
+// with the node's address by the masquerade, and be believed by its peers.
+func (r *renderer) distrust(e emitter) {
+	v4 := flows.Match{}.Origin(flows.OriginPod).IPv4().Is(flows.IPProto, flows.Uint(protoICMP))
+	v6 := flows.Match{}.Origin(flows.OriginPod).IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6))
+	for _, m := range []flows.Match{
+		v4.Is(flows.ICMPType, flows.Uint(icmpRedirect)), v4.Is(flows.ICMPType, flows.Uint(icmpRouterAdvertisement)),
+		v6.Is(flows.ICMPType, flows.Uint(icmp6Redirect)), v6.Is(flows.ICMPType, flows.Uint(icmp6RouterAdvert)),
+	} {
+		e.flow(flows.SpoofGuard, prioRouters, flows.RuleRedirect, m)
+	}
+	e.flow(flows.SpoofGuard, prioRouters, flows.RuleForeignNA, v6.Is(flows.ICMPType, flows.Uint(icmp6NeighbourAdvert)))
+
+	// Asked last of all, of what the host will have: the port narrows no other cached flow.
+	out := flows.Match{}.Origin(flows.OriginPod).Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway)))
+	port := flows.Uint(uint64(TunnelPort(Encapsulation(r.state.Config))))
+	for _, m := range []flows.Match{out.IPv4(), out.IPv6()} {
+		e.flow(flows.Output, prioOwn, flows.RuleTunnelPort, m.Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.TPDst, port))
+	}
+}
+
+// IP protocol numbers.
+const (
+	protoICMP   = 1
+	protoUDP    = 17
+	protoICMPv6 = 58
+)
 
 // arpReply turns an ARP request into the answer and sends it back.
 func arpReply(addr netip.Addr, mac net.HardwareAddr) []flows.Action {
@@ -185,8 +226,14 @@ func (r *renderer) node(n state.Node) {
 			e.flow(flows.Destination, routeBase+uint16(p.Bits()), flows.RuleNobody, flows.Match{}.Dst(p))
 			continue
 		}
-		e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks,
-			flows.Match{}.InPort(flows.PortTunnel).TunSrc(tunnel).Src(p), flows.Goto{Table: flows.Destination})
+		// It may speak with any of its addresses: which one it has on a device its peers
+		// do not know.
+		for _, a := range n.Addresses {
+			if a.Is4() == tunnel.Is4() {
+				e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks,
+					flows.Match{}.InPort(flows.PortTunnel).TunSrc(a).Src(p), flows.Goto{Table: flows.Destination})
+			}
+		}
 		tunDst := flows.TunDst
 		if tunnel.Is6() {
 			tunDst = flows.TunIPv6Dst
@@ -216,7 +263,11 @@ func (r *renderer) pod(a state.Attachment) {
 		}
 		host := netip.PrefixFrom(addr, addr.BitLen())
 		e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, from.EthSrc(hw).Src(host), flows.Goto{Table: flows.Destination})
-		if addr.Is4() {
+		if addr.Is6() {
+			e.flow(flows.SpoofGuard, prioOwnNA, flows.RuleSpeaksNA,
+				from.EthSrc(hw).Src(host).Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPType, flows.Uint(icmp6NeighbourAdvert)).
+					Is(flows.NDTarget, flows.IP(addr)), flows.Goto{Table: flows.Destination})
+		} else {
 			e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaksARP,
 				from.ARP().EthSrc(hw).Is(flows.ARPSpa, flows.IP(addr)).Is(flows.ARPSha, flows.MAC(hw)), flows.Goto{Table: flows.ARP})
 		}
