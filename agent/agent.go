@@ -32,8 +32,9 @@ type Agent struct {
 	log *slog.Logger
 	src source.Source
 
-	rec  *reconcile.Reconciler // used by the pass loop, and to dump by the API under recMu
-	host *host.Host            // used by the host loop
+	rec      *reconcile.Reconciler // used by the pass loop, and to dump by the API under recMu
+	renderer render.Renderer       // used by the pass loop
+	host     *host.Host            // used by the host loop
 	// recMu keeps the switch to one caller.
 	recMu sync.Mutex
 
@@ -69,6 +70,9 @@ type passResult struct {
 	state    state.State
 	snapshot source.Snapshot
 	result   render.Result
+	hostSide render.Host
+	// refused are the owners that the switch does not take.
+	refused []reconcile.Refusal
 	// installed is the version of the input that is in force, since when.
 	installed string
 	since     time.Time

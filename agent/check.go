@@ -61,12 +61,13 @@ func (a *Agent) checkOnce(ctx context.Context) ([]invariant.Broken, error) {
 	a.recMu.Lock()
 	entries, err := a.rec.Dump(ctx)
 	a.mu.Lock()
-	seen.Desired = a.pass.result.Flows
+	desired := a.pass.result
 	a.mu.Unlock()
 	a.recMu.Unlock()
 	if err != nil {
 		return nil, err
 	}
+	seen.Desired = desired.Flows()
 	for _, e := range entries {
 		if e.Strange != "" {
 			seen.Strange = append(seen.Strange, e.Strange)

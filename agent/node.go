@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
@@ -24,6 +25,19 @@ func (a *Agent) Kick() { a.kick() }
 // Sync implements plugging.Node.
 func (a *Agent) Sync(ctx context.Context) error { return a.sync(ctx) }
 
+// Refused implements plugging.Node.
+func (a *Agent) Refused(attachment string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	owner := flows.Owner{Kind: flows.OwnerPod, Name: attachment}
+	for _, r := range a.pass.refused {
+		if r.Owner == owner {
+			return r
+		}
+	}
+	return nil
+}
+
 // Ready implements plugging.Node: what keeps an ADD may be better soon.
 func (a *Agent) Ready() (*db.Client, state.State, error) {
 	ovsdb, err := a.ovsdb()
@@ -36,6 +50,8 @@ func (a *Agent) Ready() (*db.Client, state.State, error) {
 	switch {
 	case p.err != nil:
 		return nil, state.State{}, fmt.Errorf("this node's flows are not in place: %w", p.err)
+	case crippled(p.refused):
+		return nil, state.State{}, fmt.Errorf("this node's flows are not in place: %w", p.refused[0])
 	case p.state.Node == "":
 		return nil, state.State{}, errors.New("the agent is starting")
 	case !hostDone && hostErr != nil:

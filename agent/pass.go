@@ -50,7 +50,7 @@ func (a *Agent) onePass(ctx context.Context, full bool) error {
 	a.mu.Unlock()
 	p := passResult{
 		number: number, snapshot: a.input(), state: last.state, result: last.result,
-		installed: last.installed, since: last.since, problems: last.problems,
+		hostSide: last.hostSide, installed: last.installed, since: last.since, problems: last.problems,
 	}
 	p.err = a.apply(ctx, &p, full)
 	a.recMu.Lock()
@@ -61,7 +61,7 @@ func (a *Agent) onePass(ctx context.Context, full bool) error {
 	a.mu.Lock()
 	if p.err == nil {
 		poke(a.neighbours.kicks)
-		side := render.HostSide(p.state)
+		side := p.hostSide
 		if !a.hostOK || side.String() != a.hostSide.String() || p.connection != last.connection {
 			poke(a.hostKicks)
 		}
@@ -116,15 +116,30 @@ func (a *Agent) apply(ctx context.Context, p *passResult, full bool) error {
 		return err
 	}
 	s.Attachments = a.plugger.Attachments()
-	if !reflect.DeepEqual(s, p.state) {
-		p.state, p.result = s, render.Tables(s)
+	if !sameState(s, p.state) {
+		p.state, p.result, p.hostSide = s, a.renderer.Render(s), render.HostSide(s)
 	}
 	a.recMu.Lock()
-	err = a.rec.Apply(ctx, p.result.Flows, full)
+	err = a.rec.Apply(ctx, p.result.Set, full)
+	p.refused = a.rec.Refused()
 	connection := a.rec.Connection()
 	a.recMu.Unlock()
 	if err != nil {
 		return err
 	}
 	return a.restore.keep(ctx, ovsdb, connection, arms(s.Facts, ovsdb))
+}
+
+// sameState tells whether two states are the same, without looking into the cluster's
+// objects: those that a source has not touched it gives out again.
+func sameState(a, b state.State) bool {
+	objects := sameSlice(a.Namespaces, b.Namespaces) && sameSlice(a.Nodes, b.Nodes) && sameSlice(a.Pods, b.Pods)
+	a.Namespaces, a.Nodes, a.Pods = nil, nil, nil
+	b.Namespaces, b.Nodes, b.Pods = nil, nil, nil
+	return objects && reflect.DeepEqual(a, b)
+}
+
+// sameSlice tells whether two slices are one.
+func sameSlice[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

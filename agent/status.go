@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/plugging"
+	"github.com/sluice-cni/sluice/agent/reconcile"
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -45,7 +46,7 @@ func (a *Agent) Status() api.Status {
 		Input: api.InputStatus{
 			Source: a.src.String(), Seen: p.snapshot.Seen, Installed: p.installed, Errors: p.snapshot.Errors, Since: p.since,
 		},
-		Flows: api.FlowStatus{Desired: len(p.result.Flows), Installed: p.flows, Repaired: p.repaired},
+		Flows: api.FlowStatus{Desired: p.result.Len(), Installed: p.flows, Repaired: p.repaired},
 		Host:  api.HostSideStatus{Repaired: repairs},
 		MTU:   render.MTU(s),
 	}
@@ -56,6 +57,9 @@ func (a *Agent) Status() api.Status {
 	if p.err != nil {
 		out.Flows.Error = p.err.Error()
 		problem("flows: %v", p.err)
+	}
+	for _, r := range p.refused {
+		problem("flows: %v", r)
 	}
 	if deaf != "" {
 		problem("%s", deaf)
@@ -71,7 +75,7 @@ func (a *Agent) Status() api.Status {
 	for _, c := range slices.Concat(p.problems, p.result.Conflicts) {
 		problem("%s", c)
 	}
-	out.Ready = p.err == nil && hostDone && deaf == "" && known && len(self.PodCIDRs) > 0
+	out.Ready = p.err == nil && !crippled(p.refused) && hostDone && deaf == "" && known && len(self.PodCIDRs) > 0
 	out.PodCIDRs = prefixes(self.PodCIDRs)
 	for _, n := range s.Nodes {
 		if n.Name != a.cfg.Node {
@@ -86,6 +90,13 @@ func (a *Agent) Status() api.Status {
 		out.Ports = a.ports(ovsdb)
 	}
 	return out
+}
+
+// crippled tells whether something is refused that no pod can do without.
+func crippled(refused []reconcile.Refusal) bool {
+	return slices.ContainsFunc(refused, func(r reconcile.Refusal) bool {
+		return r.Owner.Kind == flows.OwnerPipeline || r.Owner.Kind == flows.OwnerGateway
+	})
 }
 
 // ovsVersion is what distributions write into OVSDB, or what the daemon itself says.
@@ -138,8 +149,9 @@ func (a *Agent) ports(ovsdb *db.Client) []api.PortStatus {
 // Flows implements api.Agent.
 func (a *Agent) Flows(ctx context.Context) ([]api.Flow, error) {
 	a.mu.Lock()
-	owners := a.pass.result.Owners
+	result := a.pass.result
 	a.mu.Unlock()
+	owners := result.Owners()
 	a.recMu.Lock()
 	entries, err := a.rec.Dump(ctx)
 	a.recMu.Unlock()

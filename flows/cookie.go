@@ -1,9 +1,11 @@
 package flows
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // OwnerKind says what kind of object a flow serves.
@@ -19,6 +21,9 @@ const (
 	OwnerNode OwnerKind = 3
 	// OwnerPod owns what an attachment of this node needs.
 	OwnerPod OwnerKind = 4
+	// OwnerLearned owns what the switch itself learned (ovs-actions(7), learn): nobody
+	// renders it, and nobody takes it for drift.
+	OwnerLearned OwnerKind = 15
 )
 
 func (k OwnerKind) String() string {
@@ -31,6 +36,8 @@ func (k OwnerKind) String() string {
 		return "node"
 	case OwnerPod:
 		return "pod"
+	case OwnerLearned:
+		return "learned"
 	default:
 		return fmt.Sprintf("kind %d", uint8(k))
 	}
@@ -48,6 +55,11 @@ func (o Owner) String() string {
 		return o.Kind.String()
 	}
 	return o.Kind.String() + " " + o.Name
+}
+
+// CompareOwners is the order of owners: by kind, then name.
+func CompareOwners(a, b Owner) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 }
 
 // number is derived from the owner's name alone, so that every render of the same

@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strconv"
@@ -62,25 +63,21 @@ func actionsText(actions []Action) string {
 	return strings.Join(text, ",")
 }
 
-// Sort puts flows into their stable order: by table, then priority (highest
-// first), then the match's text.
-func Sort(list []Flow) {
-	type keyed struct {
-		match string
-		flow  Flow
-	}
-	all := make([]keyed, len(list))
-	for i, f := range list {
-		all[i] = keyed{f.Match.String(), f}
-	}
-	slices.SortFunc(all, func(a, b keyed) int {
-		return cmp.Or(
-			cmp.Compare(a.flow.Table, b.flow.Table),
-			-cmp.Compare(a.flow.Priority, b.flow.Priority),
-			strings.Compare(a.match, b.match),
-		)
-	})
-	for i, k := range all {
-		list[i] = k.flow
-	}
+// Compare is the stable order of flows: by table, then priority (highest first), then
+// the match, field by field. It is 0 for flows of one key only.
+func Compare(a, b Flow) int {
+	return cmp.Or(cmp.Compare(a.Table, b.Table), -cmp.Compare(a.Priority, b.Priority), slices.CompareFunc(a.Match, b.Match, compareTerms))
 }
+
+func compareTerms(a, b Term) int {
+	if a.Field != b.Field {
+		return cmp.Compare(a.Field, b.Field)
+	}
+	if c := bytes.Compare(a.Value[:], b.Value[:]); c != 0 {
+		return c
+	}
+	return bytes.Compare(a.Mask[:], b.Mask[:])
+}
+
+// Sort puts flows into the order of Compare.
+func Sort(list []Flow) { slices.SortFunc(list, Compare) }

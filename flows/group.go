@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,9 @@ type Bucket struct {
 	Weight  uint16
 	Actions []Action
 }
+
+// CompareGroups is the order of groups: by number.
+func CompareGroups(a, b Group) int { return cmp.Compare(a.ID, b.ID) }
 
 // Equal tells whether two groups are the same in everything.
 func (g Group) Equal(o Group) bool {

@@ -170,6 +170,9 @@ func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *
 			return l, cniError(err)
 		}
 	}
+	if err := p.node.Refused(render.AttachmentName(l.Attachment)); err != nil {
+		return l, cniError(err)
+	}
 	p.attach.plugged(l)
 	return l, nil
 }

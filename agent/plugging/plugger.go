@@ -29,6 +29,9 @@ type Node interface {
 	// Sync waits until a pass that began after this call has ended, and returns its
 	// error: then the flows are those of the attachments.
 	Sync(ctx context.Context) error
+	// Refused is why the switch did not take the flows of an attachment (see
+	// render.AttachmentName) in the last pass; nil if it did.
+	Refused(attachment string) error
 	// Know returns when the Pod is among what the next pass knows, or why it cannot be.
 	Know(ctx context.Context, namespace, name, uid string) error
 }

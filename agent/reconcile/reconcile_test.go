@@ -3,129 +3,72 @@ package reconcile_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 
-	"github.com/sluice-cni/sluice/agent/reconcile"
 	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/openflow"
 )
 
-// fakeSwitch holds flows as a switch does: one of a key, changes whole or not at all.
-type fakeSwitch struct {
-	flows   map[flows.Key]flows.Flow
-	strange []openflow.Entry
-	refuse  error
-	applied int
-	dumped  int
-	lost    chan struct{}
-}
-
-func newFake() *fakeSwitch {
-	return &fakeSwitch{flows: map[flows.Key]flows.Flow{}, lost: make(chan struct{})}
-}
-
-func (s *fakeSwitch) Dump(context.Context) ([]openflow.Entry, error) {
-	s.dumped++
-	out := slices.Clone(s.strange)
-	for _, f := range s.flows {
-		out = append(out, openflow.Entry{Flow: f})
-	}
-	return out, nil
-}
-
-func (s *fakeSwitch) Apply(_ context.Context, c openflow.Change) error {
-	s.applied++
-	if s.refuse != nil {
-		return s.refuse
-	}
-	for _, e := range c.Remove {
-		if e.Strange != "" {
-			s.strange = slices.DeleteFunc(s.strange, func(o openflow.Entry) bool { return o.Strange == e.Strange })
-			continue
-		}
-		delete(s.flows, e.Flow.Key())
-	}
-	for _, f := range c.Add {
-		s.flows[f.Key()] = f
-	}
-	return nil
-}
-
-func (s *fakeSwitch) Lost() <-chan struct{} { return s.lost }
-func (s *fakeSwitch) Close() error          { return nil }
-
-func (s *fakeSwitch) list() []flows.Flow {
-	var out []flows.Flow
-	for _, f := range s.flows {
-		out = append(out, f)
-	}
-	flows.Sort(out)
-	return out
-}
-
-func flow(table, port uint32, actions ...flows.Action) flows.Flow {
-	return flows.Flow{Table: flows.TableID(table), Priority: 1, Cookie: 7, Match: flows.Match{}.InPort(port), Actions: actions}
-}
-
-func reconciler(switches ...*fakeSwitch) *reconcile.Reconciler {
-	return reconcile.New(func(context.Context) (openflow.Switch, error) {
-		if len(switches) == 0 {
-			return nil, errors.New("no switch")
-		}
-		sw := switches[0]
-		switches = switches[1:]
-		return sw, nil
-	}, slog.New(slog.DiscardHandler))
-}
-
-func apply(t *testing.T, r *reconcile.Reconciler, want []flows.Flow, look bool) {
-	t.Helper()
-	if err := r.Apply(t.Context(), want, look); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestNothingIsDoneWhereNothingDiffers(t *testing.T) {
 	sw := newFake()
-	sw.flows[flow(0, 1).Key()] = flow(0, 1)
+	a := withGroups(owned("a", flow(0, 1)), group(1, 1))
+	sw.flows[a.Flows[0].Key()], sw.groups[1] = a.Flows[0], a.Groups[0]
 	r := reconciler(sw)
 	for range 3 {
-		apply(t, r, []flows.Flow{flow(0, 1)}, true)
+		apply(t, r, true, a)
 	}
 	if sw.applied != 0 || r.Repaired() != 0 {
 		t.Errorf("%d bundles, %d repairs", sw.applied, r.Repaired())
 	}
-	apply(t, r, []flows.Flow{flow(0, 1)}, false)
+	apply(t, r, false, a)
 	if sw.dumped != 3 {
 		t.Errorf("%d dumps, want the 3 that were asked for", sw.dumped)
 	}
 }
 
+func TestOnlyTheOwnerThatChangedIsTouched(t *testing.T) {
+	sw := newFake()
+	r := reconciler(sw)
+	a, b := owned("a", flow(0, 1), flow(0, 2)), owned("b", flow(0, 3))
+	apply(t, r, false, a, b)
+	sw.refuse = func(f flows.Flow) error { return errors.New("touched: " + f.String()) }
+	other := owned("b")
+	apply(t, r, false, a, other)
+	if !sw.holds(a) || len(r.Refused()) > 0 {
+		t.Errorf("holds %v, refused %v", sw.flows, r.Refused())
+	}
+}
+
 func TestWhatOthersDidIsPutRightAndCounted(t *testing.T) {
+	a := withGroups(owned("a", flow(0, 1), flow(0, 2, flows.DecTTL{})), group(1, 1))
+	one := a.Flows[0].Key()
 	for _, c := range []struct {
 		name string
 		harm func(*fakeSwitch)
 		n    uint64
 	}{
-		{"a flow deleted", func(s *fakeSwitch) { delete(s.flows, flow(0, 1).Key()) }, 1},
+		{"a flow deleted", func(s *fakeSwitch) { delete(s.flows, one) }, 1},
 		{"all flows deleted", func(s *fakeSwitch) { clear(s.flows) }, 2},
-		{"a flow's actions changed", func(s *fakeSwitch) { s.flows[flow(0, 1).Key()] = flow(0, 1, flows.OutputTo{Port: 9}) }, 1},
+		{"a flow's actions changed", func(s *fakeSwitch) { s.flows[one] = flow(0, 1, flows.OutputTo{Port: 9}) }, 1},
+		{"a flow's cookie changed", func(s *fakeSwitch) { s.flows[one] = flow(0, 1) }, 1},
 		{"a foreign flow", func(s *fakeSwitch) { s.flows[flow(3, 3).Key()] = flow(3, 3) }, 1},
 		{"a flow in words that nobody knows", func(s *fakeSwitch) { s.strange = append(s.strange, openflow.Entry{Strange: "learn(...)"}) }, 1},
+		{"a group deleted", func(s *fakeSwitch) { clear(s.groups) }, 1},
+		{"a group's bucket changed", func(s *fakeSwitch) { s.groups[1] = group(1, 7) }, 1},
+		{"a foreign group", func(s *fakeSwitch) { s.groups[9] = group(9, 1) }, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			sw := newFake()
-			want := []flows.Flow{flow(0, 1), flow(0, 2, flows.DecTTL{})}
 			r := reconciler(sw)
-			apply(t, r, want, false)
+			apply(t, r, false, a)
 			c.harm(sw)
-			apply(t, r, want, true)
-			if !slices.EqualFunc(sw.list(), want, flows.Flow.Equal) || len(sw.strange) != 0 {
-				t.Errorf("left: %v, %v", sw.list(), sw.strange)
+			apply(t, r, true, a)
+			if !sw.holds(a) || len(sw.strange) != 0 {
+				t.Errorf("left: %v, %v, %v", sw.flows, sw.groups, sw.strange)
 			}
 			if r.Repaired() != c.n {
 				t.Errorf("counted %d repairs, want %d", r.Repaired(), c.n)
@@ -134,67 +77,137 @@ func TestWhatOthersDidIsPutRightAndCounted(t *testing.T) {
 	}
 }
 
+func TestWhatTheSwitchLearnedIsNoDrift(t *testing.T) {
+	sw := newFake()
+	r := reconciler(sw)
+	a := owned("a", flow(0, 1))
+	apply(t, r, false, a)
+	learned := flow(7, 5)
+	learned.Cookie = flows.Owner{Kind: flows.OwnerLearned, Name: "10.0.0.1:80"}.Cookie(0)
+	sw.flows[learned.Key()] = learned
+	apply(t, r, true, a)
+	if _, ok := sw.flows[learned.Key()]; !ok || r.Repaired() != 0 {
+		t.Errorf("left: %v, repaired %d", sw.flows, r.Repaired())
+	}
+}
+
 func TestALostSwitchIsOpenedAgainAndFilled(t *testing.T) {
 	first, second := newFake(), newFake()
 	r := reconciler(first, second)
-	want := []flows.Flow{flow(0, 1)}
-	apply(t, r, want, false)
+	a := owned("a", flow(0, 1))
+	apply(t, r, false, a)
 	close(first.lost)
-	apply(t, r, want, false)
-	if !slices.EqualFunc(second.list(), want, flows.Flow.Equal) || r.Connection() != 2 || r.Repaired() != 0 {
-		t.Errorf("second switch: %v; connection %d, repaired %d", second.list(), r.Connection(), r.Repaired())
+	apply(t, r, false, a)
+	if !second.holds(a) || r.Connection() != 2 || r.Repaired() != 0 {
+		t.Errorf("second switch: %v; connection %d, repaired %d", second.flows, r.Connection(), r.Repaired())
 	}
 	close(second.lost)
-	if err := r.Apply(t.Context(), want, false); err == nil || r.Connected() {
+	if err := r.Apply(t.Context(), []*render.Owned{a}, false); err == nil || r.Connected() {
 		t.Errorf("without a switch: %v, connected %v", err, r.Connected())
 	}
 }
 
-func TestAfterARefusalNothingIsPresumed(t *testing.T) {
+func TestAfterAFailureNothingIsPresumed(t *testing.T) {
 	sw := newFake()
 	r := reconciler(sw)
-	apply(t, r, []flows.Flow{flow(0, 1)}, false)
-	sw.refuse = errors.New("OFPBAC_BAD_TYPE")
-	if err := r.Apply(t.Context(), []flows.Flow{flow(0, 2)}, false); !errors.Is(err, sw.refuse) {
+	apply(t, r, false, owned("a", flow(0, 1)))
+	sw.fail = errors.New("no answer")
+	b := owned("a", flow(0, 2))
+	if err := r.Apply(t.Context(), []*render.Owned{b}, false); !errors.Is(err, sw.fail) {
 		t.Fatalf("got %v", err)
 	}
-	sw.refuse = nil
+	sw.fail = nil
 	dumps := sw.dumped
-	apply(t, r, []flows.Flow{flow(0, 2)}, false)
-	if sw.dumped != dumps+1 || !slices.EqualFunc(sw.list(), []flows.Flow{flow(0, 2)}, flows.Flow.Equal) {
-		t.Errorf("%d dumps more, flows %v", sw.dumped-dumps, sw.list())
+	apply(t, r, false, b)
+	if sw.dumped != dumps+1 || !sw.holds(b) {
+		t.Errorf("%d dumps more, flows %v", sw.dumped-dumps, sw.flows)
+	}
+}
+
+// TestAFlowMayGoFromOneOwnerToAnother, in either direction of their order, and a group.
+func TestAFlowMayGoFromOneOwnerToAnother(t *testing.T) {
+	for _, names := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		sw := newFake()
+		r := reconciler(sw)
+		first := withGroups(owned(names[0], flow(0, 1)), group(1, 1))
+		second := withGroups(owned(names[1], flow(0, 1, flows.ToGroup{Group: 1})), group(1, 2))
+		apply(t, r, false, first)
+		apply(t, r, false, second)
+		if !sw.holds(second) {
+			t.Errorf("from %s to %s: %v, %v", names[0], names[1], sw.flows, sw.groups)
+		}
 	}
 }
 
 // TestAnySequenceEndsInTheLastDesired: whatever was desired before, whatever others
-// did, the switch holds what is desired now.
+// did, whatever was refused in between, the switch holds what is desired now.
 func TestAnySequenceEndsInTheLastDesired(t *testing.T) {
-	set := rapid.Custom(func(t *rapid.T) []flows.Flow {
-		var out []flows.Flow
-		for _, port := range rapid.SliceOfNDistinct(rapid.Uint32Range(1, 6), 0, 6, rapid.ID[uint32]).Draw(t, "ports") {
-			out = append(out, flow(0, port, rapid.SampledFrom([]flows.Action{flows.DecTTL{}, flows.OutputTo{Port: 1}, flows.Goto{Table: 2}}).Draw(t, "action")))
+	names := []string{"a", "b", "c"}
+	action := rapid.SampledFrom([]flows.Action{flows.DecTTL{}, flows.OutputTo{Port: 1}, flows.Goto{Table: 2}})
+	set := rapid.Custom(func(t *rapid.T) []*render.Owned {
+		var out []*render.Owned
+		lists := map[string][]flows.Flow{}
+		groups := map[string][]flows.Group{}
+		for port := range uint32(6) { // each flow and group has one owner at most
+			if name := rapid.SampledFrom(append(names, "")).Draw(t, "owner of flow"); name != "" {
+				lists[name] = append(lists[name], flow(0, port, action.Draw(t, "action")))
+			}
+			if name := rapid.SampledFrom(append(names, "")).Draw(t, "owner of group"); name != "" {
+				groups[name] = append(groups[name], group(port, rapid.Uint32Range(1, 2).Draw(t, "bucket")))
+				lists[name] = append(lists[name], flow(1, port, flows.ToGroup{Group: port}))
+			}
 		}
-		flows.Sort(out)
+		for _, name := range names {
+			if len(lists[name])+len(groups[name]) > 0 {
+				out = append(out, withGroups(owned(name, lists[name]...), groups[name]...))
+			}
+		}
 		return out
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		sw := newFake()
 		r := reconciler(sw)
+		var want []*render.Owned
 		for range rapid.IntRange(1, 8).Draw(t, "passes") {
-			want := set.Draw(t, "desired")
-			if rapid.Bool().Draw(t, "harm") {
-				for _, f := range set.Draw(t, "foreign") {
+			if !rapid.Bool().Draw(t, "same") {
+				want = set.Draw(t, "desired")
+			}
+			harm := rapid.Bool().Draw(t, "harm")
+			if harm {
+				for _, f := range (render.Result{Set: set.Draw(t, "foreign")}).Flows() {
 					sw.flows[f.Key()] = f
 				}
-				if err := r.Apply(context.Background(), want, true); err != nil {
-					t.Fatal(err)
+			}
+			var refused string
+			if rapid.Bool().Draw(t, "refuses") {
+				refused = rapid.SampledFrom(names).Draw(t, "refused")
+			}
+			sw.refuse = func(f flows.Flow) error {
+				if f.Cookie.Owner() == (flows.Owner{Kind: flows.OwnerPod, Name: refused}).Cookie(0) {
+					return &openflow.Error{Type: 5, Code: 1} // OFPFMFC_TABLE_FULL
 				}
-			} else if err := r.Apply(context.Background(), want, false); err != nil {
+				return nil
+			}
+			if err := r.Apply(context.Background(), want, harm); err != nil {
 				t.Fatal(err)
 			}
-			if !slices.EqualFunc(sw.list(), want, flows.Flow.Equal) {
-				t.Fatalf("holds %v, want %v", sw.list(), want)
+			others := slices.DeleteFunc(slices.Clone(want), func(o *render.Owned) bool { return o.Owner.Name == refused })
+			for _, o := range others {
+				for _, f := range o.Flows {
+					if have, ok := sw.flows[f.Key()]; !ok || !have.Equal(f) {
+						if !slices.ContainsFunc(r.Refused(), func(r refusal) bool { return r.Owner == o.Owner }) {
+							t.Fatalf("lacks %s", f)
+						}
+					}
+				}
 			}
+		}
+		sw.refuse = func(flows.Flow) error { return nil }
+		if err := r.Apply(context.Background(), want, true); err != nil {
+			t.Fatal(err)
+		}
+		if !sw.holds(want...) {
+			t.Fatalf("holds %v %v, want %v", sw.flows, sw.groups, render.Result{Set: want}.Flows())
 		}
 	})
 }

@@ -45,10 +45,10 @@ func renderCommand() *cobra.Command {
 			}
 			switch output {
 			case "":
-				for _, g := range r.Groups {
+				for _, g := range r.Groups() {
 					fmt.Fprintln(cmd.OutOrStdout(), "group add", g)
 				}
-				for _, f := range r.Flows {
+				for _, f := range r.Flows() {
 					fmt.Fprintln(cmd.OutOrStdout(), "flow add", f)
 				}
 				return nil
@@ -101,14 +101,15 @@ func rendered(r render.Result) any {
 		Groups []string       `json:"groups"`
 		Flows  []renderedFlow `json:"flows"`
 	}{Groups: []string{}, Flows: []renderedFlow{}}
-	for _, g := range r.Groups {
+	for _, g := range r.Groups() {
 		out.Groups = append(out.Groups, g.String())
 	}
-	for _, f := range r.Flows {
+	owners := r.Owners()
+	for _, f := range r.Flows() {
 		_, actions, _ := strings.Cut(f.String(), " actions=")
 		out.Flows = append(out.Flows, renderedFlow{
 			Table: uint8(f.Table), Priority: f.Priority, Cookie: f.Cookie.String(), Match: f.Match.String(), Actions: actions,
-			Owner: r.Owners[f.Cookie.Owner()].String(), Rule: f.Cookie.Rule().String(),
+			Owner: owners[f.Cookie.Owner()].String(), Rule: f.Cookie.Rule().String(),
 		})
 	}
 	return out

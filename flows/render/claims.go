@@ -10,28 +10,25 @@ import (
 )
 
 // settle enters all claims before anything is emitted.
-func (r *renderer) settle() {
-	for _, n := range r.state.Nodes {
+func (d *division) settle() {
+	for _, n := range d.state.Nodes {
 		for _, p := range n.PodCIDRs {
-			r.podCIDRs.Claim(p.Masked(), claims.OfNode(n))
+			d.podCIDRs.Claim(p.Masked(), claims.OfNode(n))
 		}
 	}
-	for _, a := range r.state.Attachments {
-		r.ports.Claim(a.OFPort, claims.OfAttachment(a))
+	for _, a := range d.state.Attachments {
+		d.ports.Claim(a.OFPort, claims.OfAttachment(a))
 		for _, addr := range a.Addresses {
-			r.addresses.Claim(addr, claims.OfAttachment(a))
+			d.addresses.Claim(addr, claims.OfAttachment(a))
 		}
 	}
 }
 
-// self is this node's own object.
-func (r *renderer) self() (state.Node, bool) { return r.state.Self() }
-
 // peers are the other nodes, by name.
-func (r *renderer) peers() []state.Node {
+func (d *division) peers() []state.Node {
 	var out []state.Node
-	for _, n := range r.state.Nodes {
-		if n.Name != r.state.Node {
+	for _, n := range d.state.Nodes {
+		if n.Name != d.state.Node {
 			out = append(out, n)
 		}
 	}
@@ -40,26 +37,26 @@ func (r *renderer) peers() []state.Node {
 }
 
 // podCIDRsOf are the podCIDRs that the node names and has.
-func (r *renderer) podCIDRsOf(n state.Node) []netip.Prefix {
+func (d *division) podCIDRsOf(n state.Node) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range n.PodCIDRs {
 		p = p.Masked()
 		switch {
 		case slices.Contains(out, p):
-		case r.podCIDRs.Holds(p, claims.OfNode(n)):
+		case d.podCIDRs.Holds(p, claims.OfNode(n)):
 			out = append(out, p)
 		default:
-			r.conflicts = append(r.conflicts, "podCIDR "+p.String()+": node "+n.Name+" loses it to node "+r.podCIDRs.Holder(p))
+			d.conflicts = append(d.conflicts, "podCIDR "+p.String()+": node "+n.Name+" loses it to node "+d.podCIDRs.Holder(p))
 		}
 	}
 	return out
 }
 
 // attachments are this node's that hold their port number, in a stable order.
-func (r *renderer) attachments() []state.Attachment {
+func (d *division) attachments() []state.Attachment {
 	var out []state.Attachment
-	for _, a := range r.state.Attachments {
-		if a.OFPort != 0 && r.ports.Holds(a.OFPort, claims.OfAttachment(a)) {
+	for _, a := range d.state.Attachments {
+		if a.OFPort != 0 && d.ports.Holds(a.OFPort, claims.OfAttachment(a)) {
 			out = append(out, a)
 		}
 	}

@@ -83,8 +83,8 @@ type Rules struct {
 
 // HostSide renders what the host of the node s.Node must hold.
 func HostSide(s state.State) Host {
-	r := &renderer{state: s, owners: nil}
-	r.settle()
+	d := &division{state: s}
+	d.settle()
 	h := Host{
 		Gateway: GatewayPort{Device: GatewayDevice, MTU: MTU(s)},
 		Sysctls: []Sysctl{{"net/ipv4/ip_forward", "1"}},
@@ -100,7 +100,7 @@ func HostSide(s state.State) Host {
 	if !ok {
 		return h
 	}
-	own := r.podCIDRsOf(self)
+	own := d.podCIDRsOf(self)
 	source := map[bool]netip.Addr{} // by Is4
 	for _, p := range own {
 		gw := Gateway(p)
@@ -116,7 +116,7 @@ func HostSide(s state.State) Host {
 	h.Rules.Local = own
 	for _, n := range s.Nodes {
 		for _, p := range n.PodCIDRs {
-			if p = p.Masked(); r.podCIDRs.Holds(p, claims.OfNode(n)) && !slices.Contains(h.Rules.Cluster, p) {
+			if p = p.Masked(); d.podCIDRs.Holds(p, claims.OfNode(n)) && !slices.Contains(h.Rules.Cluster, p) {
 				h.Rules.Cluster = append(h.Rules.Cluster, p)
 			}
 		}
@@ -128,7 +128,7 @@ func HostSide(s state.State) Host {
 		}
 	}
 	// A pod may have an address that is in no podCIDR.
-	for _, a := range r.attachments() {
+	for _, a := range d.attachments() {
 		for _, addr := range a.Addresses {
 			src, ok := source[addr.Is4()]
 			if ok && !slices.ContainsFunc(h.Rules.Cluster, func(p netip.Prefix) bool { return p.Contains(addr) }) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -35,8 +36,9 @@ func TestGolden(t *testing.T) {
 			for _, c := range r.Conflicts {
 				b.WriteString("# conflict: " + c + "\n")
 			}
-			for _, f := range r.Flows {
-				b.WriteString("# " + r.Owners[f.Cookie.Owner()].String() + ": " + f.Cookie.Rule().String() + "\n" + f.String() + "\n")
+			owners := r.Owners()
+			for _, f := range r.Flows() {
+				b.WriteString("# " + owners[f.Cookie.Owner()].String() + ": " + f.Cookie.Rule().String() + "\n" + f.String() + "\n")
 			}
 			golden(t, name+".flows", b.String())
 			golden(t, name+".host", render.HostSide(s).String())
@@ -117,11 +119,35 @@ func TestTheOrderOfTheInputDoesNotMatter(t *testing.T) {
 		other.Nodes = rapid.Permutation(s.Nodes).Draw(t, "nodes")
 		other.Attachments = rapid.Permutation(s.Attachments).Draw(t, "attachments")
 		a, b := render.Tables(s), render.Tables(other)
-		if !slices.EqualFunc(a.Flows, b.Flows, flows.Flow.Equal) {
-			t.Fatalf("flows differ:\n%v\n%v", a.Flows, b.Flows)
+		if !slices.EqualFunc(a.Flows(), b.Flows(), flows.Flow.Equal) {
+			t.Fatalf("flows differ:\n%v\n%v", a.Flows(), b.Flows())
 		}
 		if x, y := render.HostSide(s).String(), render.HostSide(other).String(); x != y {
 			t.Fatalf("the host's side differs:\n%s\n%s", x, y)
+		}
+	})
+}
+
+// TestWhatIsRenderedAnewEqualsTheWhole: a Renderer gives for each of a sequence of
+// states what Tables gives, and the same *Owned for what is alike in two that follow.
+func TestWhatIsRenderedAnewEqualsTheWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var r render.Renderer
+		last := map[flows.Owner]*render.Owned{}
+		for range rapid.IntRange(2, 6).Draw(t, "states") {
+			s := drawState(t)
+			got, want := r.Render(s), render.Tables(s)
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("after others:\n%v\nalone:\n%v", got.Flows(), want.Flows())
+			}
+			next := map[flows.Owner]*render.Owned{}
+			for _, o := range got.Set {
+				next[o.Owner] = o
+				if before := last[o.Owner]; before != o && reflect.DeepEqual(before, o) {
+					t.Fatalf("%s is made anew though it is alike", o.Owner)
+				}
+			}
+			last = next
 		}
 	})
 }
@@ -132,12 +158,13 @@ func TestAnyStateRendersWhole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := render.Tables(drawState(t))
 		keys := map[flows.Key]flows.Flow{}
-		for _, f := range r.Flows {
+		owners := r.Owners()
+		for _, f := range r.Flows() {
 			if other, ok := keys[f.Key()]; ok {
 				t.Fatalf("two flows of one key:\n%s\n%s", f, other)
 			}
 			keys[f.Key()] = f
-			if r.Owners[f.Cookie.Owner()] == (flows.Owner{}) {
+			if owners[f.Cookie.Owner()] == (flows.Owner{}) {
 				t.Fatalf("nobody owns %s", f)
 			}
 			if strings.Contains(f.String(), "NORMAL") || strings.Contains(f.String(), "FLOOD") {

@@ -12,6 +12,8 @@ type Switch interface {
 	// Dump reads all flows that the switch holds, in no order. What other people
 	// put there in words that package flows does not know comes as Strange.
 	Dump(ctx context.Context) ([]Entry, error)
+	// DumpGroups reads all groups that the switch holds, in no order.
+	DumpGroups(ctx context.Context) ([]GroupEntry, error)
 	// Apply makes all changes of c as one atomic bundle: no packet meets half of
 	// it. On an error nothing has changed.
 	Apply(ctx context.Context, c Change) error

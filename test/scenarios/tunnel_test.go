@@ -99,7 +99,7 @@ func TestInstalledFlowsAreTheRenderedOnes(t *testing.T) {
 		if len(s.Attachments) != 2 {
 			t.Fatalf("%s: %d attachments derived from the manifests, want 2", name, len(s.Attachments))
 		}
-		compare(t, name+", from manifests", installed, render.Tables(s).Flows)
+		compare(t, name+", from manifests", installed, render.Tables(s).Flows())
 
 		printed, err := l.Exec(testContext(t), "node/"+name, executable("sluicectl"), "--socket", n.AgentSocket, "state")
 		if err != nil {

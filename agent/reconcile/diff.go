@@ -1,0 +1,162 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/openflow"
+)
+
+// change is an openflow.Change that is being worked out.
+type change struct{ openflow.Change }
+
+func (c change) size() int {
+	return len(c.Add) + len(c.Remove) + len(c.PutGroups) + len(c.RemoveGroups)
+}
+
+// tables are flows and groups, each in their order.
+type tables struct {
+	flows  []flows.Flow
+	groups []flows.Group
+	// strange are what package flows cannot express.
+	strange       []openflow.Entry
+	strangeGroups []uint32
+}
+
+func tablesOf(set []*render.Owned) tables {
+	r := render.Result{Set: set}
+	return tables{flows: r.Flows(), groups: r.Groups()}
+}
+
+// dump reads what the switch holds. What the switch learned by itself is left out.
+func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
+	entries, err := sw.Dump(ctx)
+	if err != nil {
+		return tables{}, err
+	}
+	var t tables
+	t.flows = make([]flows.Flow, 0, len(entries))
+	for _, e := range entries {
+		switch {
+		case e.Flow.Cookie.Kind() == flows.OwnerLearned:
+		case e.Strange != "":
+			t.strange = append(t.strange, e)
+		default:
+			t.flows = append(t.flows, e.Flow)
+		}
+	}
+	flows.Sort(t.flows)
+	groups, err := sw.DumpGroups(ctx)
+	if err != nil {
+		return tables{}, err
+	}
+	for _, e := range groups {
+		if e.Strange != "" {
+			t.strangeGroups = append(t.strangeGroups, e.Group.ID)
+		} else {
+			t.groups = append(t.groups, e.Group)
+		}
+	}
+	slices.SortFunc(t.groups, flows.CompareGroups)
+	return t, nil
+}
+
+// diffTables is what turns have into want.
+func diffTables(have, want tables) change {
+	var c change
+	c.Remove = slices.Clone(have.strange)
+	c.flows(have.flows, want.flows)
+	c.groups(have.groups, want.groups)
+	for _, id := range have.strangeGroups {
+		if !slices.ContainsFunc(want.groups, func(g flows.Group) bool { return g.ID == id }) {
+			c.RemoveGroups = append(c.RemoveGroups, id)
+		} // else PutGroups takes its place
+	}
+	return c
+}
+
+// diffOwners is what turns the installed owners into the desired ones, both in the
+// order of owners. Those that are the same are passed over.
+func diffOwners(installed, desired []*render.Owned) change {
+	var c change
+	walk(installed, desired, compareOwned, func(h, w **render.Owned) {
+		var have, want render.Owned
+		if h != nil {
+			have = **h
+		}
+		if w != nil {
+			want = **w
+		}
+		if h == nil || w == nil || *h != *w {
+			c.flows(have.Flows, want.Flows)
+			c.groups(have.Groups, want.Groups)
+		}
+	})
+	c.unmove()
+	return c
+}
+
+func compareOwned(a, b *render.Owned) int {
+	if a == b {
+		return 0
+	}
+	return flows.CompareOwners(a.Owner, b.Owner)
+}
+
+// flows adds what turns the flows have into want.
+func (c *change) flows(have, want []flows.Flow) {
+	walk(have, want, flows.Compare, func(h, w *flows.Flow) {
+		switch {
+		case w == nil:
+			c.Remove = append(c.Remove, openflow.Entry{Flow: *h})
+		case h == nil || !h.Equal(*w): // an Add takes the place of the flow of its key
+			c.Add = append(c.Add, *w)
+		}
+	})
+}
+
+// groups adds what turns the groups have into want.
+func (c *change) groups(have, want []flows.Group) {
+	walk(have, want, flows.CompareGroups, func(h, w *flows.Group) {
+		switch {
+		case w == nil:
+			c.RemoveGroups = append(c.RemoveGroups, h.ID)
+		case h == nil || !h.Equal(*w):
+			c.PutGroups = append(c.PutGroups, *w)
+		}
+	})
+}
+
+// unmove takes back the removal of what goes from one owner to another: the addition
+// takes its place. (Of flows the switch would do the same; a group's removal would
+// come last, and take the new one out.)
+func (c *change) unmove() {
+	put := make(map[uint32]bool, len(c.PutGroups))
+	for _, g := range c.PutGroups {
+		put[g.ID] = true
+	}
+	c.RemoveGroups = slices.DeleteFunc(c.RemoveGroups, func(id uint32) bool { return put[id] })
+}
+
+// walk goes through two sorted lists at once and shows what stands at the same place
+// in both; nil where one of them has nothing there.
+func walk[T any](a, b []T, compare func(a, b T) int, show func(a, b *T)) {
+	for len(a) > 0 || len(b) > 0 {
+		n := -1
+		if len(a) == 0 {
+			n = 1
+		} else if len(b) > 0 {
+			n = compare(a[0], b[0])
+		}
+		var x, y *T
+		if n <= 0 {
+			x, a = &a[0], a[1:]
+		}
+		if n >= 0 {
+			y, b = &b[0], b[1:]
+		}
+		show(x, y)
+	}
+}

@@ -1,0 +1,100 @@
+package render
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// gatewayPart is what this node's own addresses need.
+type gatewayPart struct {
+	node     string
+	podCIDRs []netip.Prefix
+}
+
+func (g gatewayPart) owner() flows.Owner { return flows.Owner{Kind: flows.OwnerGateway, Name: g.node} }
+
+func (g gatewayPart) same(other part) bool {
+	o, ok := other.(gatewayPart)
+	return ok && slices.Equal(g.podCIDRs, o.podCIDRs)
+}
+
+func (g gatewayPart) emit(e *emitter) {
+	var mac net.HardwareAddr
+	for _, p := range g.podCIDRs {
+		gw := Gateway(p)
+		if mac == nil {
+			mac = MAC(gw)
+		}
+		host := netip.PrefixFrom(gw, gw.BitLen())
+		from := flows.Match{}.InPort(flows.PortGateway)
+		e.flow(flows.SpoofGuard, prioOwn, flows.RuleSpeaks, from.Src(host), flows.Goto{Table: flows.Destination})
+		e.flow(flows.SpoofGuard, prioForeign, flows.RuleSpoofed, from.Src(p))
+		e.flow(flows.Destination, prioHere, flows.RuleDeliver, flows.Match{}.Dst(host), output(flows.PortGateway)...)
+		// An address of this node's range that no pod has: not to the host, which
+		// would send it back.
+		e.flow(flows.Destination, routeBase+uint16(p.Bits()), flows.RuleNobody, flows.Match{}.Dst(p))
+	}
+	if mac == nil {
+		return
+	}
+	for _, m := range families(flows.Match{}) {
+		e.flow(flows.Destination, prioDefault, flows.RuleLeave, m.Origin(flows.OriginPod), output(flows.PortGateway)...)
+	}
+	e.flow(flows.Output, prioMatch, flows.RuleSend, flows.Match{}.Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway))),
+		flows.Set(flows.EthSrc, flows.MAC(RouterMAC)), flows.Set(flows.EthDst, flows.MAC(mac)), flows.OutputTo{Port: flows.PortGateway})
+}
+
+// nodePart is what another node needs: a constant number of flows for each of its
+// podCIDRs, none for its pods.
+type nodePart struct {
+	node     string
+	podCIDRs []netip.Prefix
+	// tunnel is where the tunnel to it ends, invalid if nowhere; sources are the
+	// addresses that its tunnel packets may come from.
+	tunnel  netip.Addr
+	sources []netip.Addr
+}
+
+// node is another node's part. It may speak with any of its addresses of the tunnels'
+// family: which one it has on a device its peers do not know.
+func (d *division) node(n state.Node) nodePart {
+	p := nodePart{node: n.Name, podCIDRs: d.podCIDRsOf(n), tunnel: TunnelAddress(n, d.state)}
+	for _, a := range n.Addresses {
+		if a.Is4() == p.tunnel.Is4() && !slices.Contains(p.sources, a) {
+			p.sources = append(p.sources, a)
+		}
+	}
+	return p
+}
+
+func (p nodePart) owner() flows.Owner { return flows.Owner{Kind: flows.OwnerNode, Name: p.node} }
+
+func (p nodePart) same(other part) bool {
+	o, ok := other.(nodePart)
+	return ok && p.tunnel == o.tunnel && slices.Equal(p.podCIDRs, o.podCIDRs) && slices.Equal(p.sources, o.sources)
+}
+
+func (p nodePart) emit(e *emitter) {
+	for _, c := range p.podCIDRs {
+		route := routeBase + uint16(c.Bits())
+		e.flow(flows.SpoofGuard, prioForeign, flows.RuleSpoofed, flows.Match{}.InPort(flows.PortGateway).Src(c))
+		if !p.tunnel.IsValid() {
+			e.flow(flows.Destination, route, flows.RuleNobody, flows.Match{}.Dst(c))
+			continue
+		}
+		for _, a := range p.sources {
+			e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks,
+				flows.Match{}.InPort(flows.PortTunnel).TunSrc(a).Src(c), flows.Goto{Table: flows.Destination})
+		}
+		tunDst := flows.TunDst
+		if p.tunnel.Is6() {
+			tunDst = flows.TunIPv6Dst
+		}
+		e.flow(flows.Destination, route, flows.RuleRoute, flows.Match{}.Dst(c),
+			append([]flows.Action{flows.Set(tunDst, flows.IP(p.tunnel))}, output(flows.PortTunnel)...)...)
+	}
+}

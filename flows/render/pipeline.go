@@ -1,0 +1,123 @@
+package render
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/sluice-cni/sluice/flows"
+)
+
+// pipelinePart is what is the same on every node: each table's end, the virtual
+// router's answers, the tunnel and the gateway as ways in and out.
+type pipelinePart struct {
+	// clusterCIDRs are sorted, each once.
+	clusterCIDRs []netip.Prefix
+	// tunnelPort is the tunnels' UDP port.
+	tunnelPort uint16
+}
+
+func (pipelinePart) owner() flows.Owner { return flows.Owner{Kind: flows.OwnerPipeline} }
+
+func (p pipelinePart) same(other part) bool {
+	o, ok := other.(pipelinePart)
+	return ok && p.tunnelPort == o.tunnelPort && slices.Equal(p.clusterCIDRs, o.clusterCIDRs)
+}
+
+func (p pipelinePart) emit(e *emitter) {
+	for _, t := range flows.Pipeline {
+		if t.Built {
+			e.flow(t.ID, prioMiss, flows.RuleMiss, nil)
+		}
+	}
+	e.flow(flows.Classify, prioMatch, flows.RuleEnter, flows.Match{}.InPort(flows.PortTunnel), flows.Goto{Table: flows.SpoofGuard})
+	e.flow(flows.Classify, prioMatch, flows.RuleEnter, flows.Match{}.InPort(flows.PortGateway), flows.Goto{Table: flows.SpoofGuard})
+
+	// A tunnel packet that no node's flow believes.
+	e.flow(flows.SpoofGuard, prioDrop, flows.RuleForeignTunnel, flows.Match{}.InPort(flows.PortTunnel))
+	// The host speaks with its own addresses, and forwards for what is outside;
+	// the gateway's and the nodes' flows take the pods' addresses out.
+	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, flows.Match{}.InPort(flows.PortGateway).IPv4(), flows.Goto{Table: flows.Destination})
+	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, flows.Match{}.InPort(flows.PortGateway).IPv6(), flows.Goto{Table: flows.Destination})
+	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaksARP, flows.Match{}.InPort(flows.PortGateway).ARP(), flows.Goto{Table: flows.ARP})
+
+	e.flow(flows.ARP, prioMatch, flows.RuleRouterARP,
+		flows.Match{}.ARP().Is(flows.ARPOp, flows.Uint(1)).Is(flows.ARPTpa, flows.IP(Router)), arpReply(Router, RouterMAC)...)
+
+	// Pure layer 3: nothing is flooded.
+	for _, p := range []string{"224.0.0.0/4", "255.255.255.255/32", "ff00::/8"} {
+		e.flow(flows.Destination, prioMulticast, flows.RuleGroupAddress, flows.Match{}.Dst(netip.MustParsePrefix(p)))
+	}
+	e.flow(flows.Destination, prioNotHere, flows.RuleNotHere, flows.Match{}.InPort(flows.PortTunnel))
+	for _, p := range p.clusterCIDRs {
+		e.flow(flows.Destination, prioCluster, flows.RuleNobody, flows.Match{}.Dst(p))
+	}
+	e.flow(flows.Destination, prioNobody, flows.RuleNobody, flows.Match{}.InPort(flows.PortGateway))
+
+	// One flow a family: dec_ttl needs to know the packet's.
+	for _, m := range families(flows.Match{}) {
+		e.flow(flows.Output, prioMatch, flows.RuleSend, m.Is(flows.RegOutput, flows.Uint(uint64(flows.PortTunnel))),
+			flows.DecTTL{}, flows.OutputTo{Port: flows.PortTunnel})
+	}
+	p.distrust(e)
+}
+
+// IP protocol numbers.
+const (
+	protoICMP   = 1
+	protoUDP    = 17
+	protoICMPv6 = 58
+)
+
+// ICMP types by which a router speaks, and a neighbour (RFC 792, 1256, 4861).
+const (
+	icmpRedirect            = 5
+	icmpRouterAdvertisement = 9
+	icmp6RouterAdvert       = 134
+	icmp6NeighbourAdvert    = 136
+	icmp6Redirect           = 137
+)
+
+// distrust emits what no pod may send, whoever it is: the words of a router, those of
+// another's neighbour (a pod's own flows let its own through), and tunnel packets. These
+// would leave with the node's address by the masquerade, and be believed by its peers.
+func (p pipelinePart) distrust(e *emitter) {
+	v4 := flows.Match{}.Origin(flows.OriginPod).IPv4().Is(flows.IPProto, flows.Uint(protoICMP))
+	v6 := flows.Match{}.Origin(flows.OriginPod).IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6))
+	for _, m := range []flows.Match{
+		v4.Is(flows.ICMPType, flows.Uint(icmpRedirect)), v4.Is(flows.ICMPType, flows.Uint(icmpRouterAdvertisement)),
+		v6.Is(flows.ICMPType, flows.Uint(icmp6Redirect)), v6.Is(flows.ICMPType, flows.Uint(icmp6RouterAdvert)),
+	} {
+		e.flow(flows.SpoofGuard, prioRouters, flows.RuleRedirect, m)
+	}
+	e.flow(flows.SpoofGuard, prioRouters, flows.RuleForeignNA, v6.Is(flows.ICMPType, flows.Uint(icmp6NeighbourAdvert)))
+
+	// Asked last of all, of what the host will have: the port narrows no other cached flow.
+	out := flows.Match{}.Origin(flows.OriginPod).Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway)))
+	for _, m := range families(out) {
+		e.flow(flows.Output, prioOwn, flows.RuleTunnelPort,
+			m.Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.TPDst, flows.Uint(uint64(p.tunnelPort))))
+	}
+}
+
+// families are the match for IPv4 and for IPv6.
+func families(m flows.Match) []flows.Match { return []flows.Match{m.IPv4(), m.IPv6()} }
+
+// arpReply turns an ARP request into the answer and sends it back.
+func arpReply(addr netip.Addr, mac net.HardwareAddr) []flows.Action {
+	return []flows.Action{
+		flows.Move{From: flows.EthSrc, To: flows.EthDst},
+		flows.Set(flows.EthSrc, flows.MAC(mac)),
+		flows.Set(flows.ARPOp, flows.Uint(2)),
+		flows.Move{From: flows.ARPSha, To: flows.ARPTha},
+		flows.Move{From: flows.ARPSpa, To: flows.ARPTpa},
+		flows.Set(flows.ARPSha, flows.MAC(mac)),
+		flows.Set(flows.ARPSpa, flows.IP(addr)),
+		flows.OutputTo{Port: flows.PortInPort},
+	}
+}
+
+// output chooses a port and goes to the table that sends.
+func output(port uint32) []flows.Action {
+	return []flows.Action{flows.Set(flows.RegOutput, flows.Uint(uint64(port))), flows.Goto{Table: flows.Output}}
+}
