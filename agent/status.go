@@ -72,7 +72,8 @@ func (a *Agent) Status() api.Status {
 	if known && len(self.PodCIDRs) == 0 {
 		problem("%s", plugging.NoPodCIDR(a.cfg.Node))
 	}
-	for _, c := range slices.Concat(p.problems, p.result.Conflicts) {
+	out.Problems = append(out.Problems, p.problems...)
+	for _, c := range p.result.Conflicts {
 		problem("%s", c)
 	}
 	out.Ready = p.err == nil && !crippled(p.refused) && hostDone && deaf == "" && known && len(self.PodCIDRs) > 0

@@ -21,6 +21,8 @@ type Standing struct {
 	Seniority int64
 	// Name decides between those that are alike otherwise.
 	Name string
+	// Of is who claims. It decides nothing.
+	Of Object
 }
 
 // Compare is below 0 where a comes before b.
@@ -47,18 +49,21 @@ func compareBool(a, b bool) int {
 // OfNode is a Node's standing: the Ready before the others, then the newer: a replacement wins over
 // its lingering predecessor.
 func OfNode(n state.Node) Standing {
-	return Standing{Leaving: n.Deleting, Unready: !n.Ready, Seniority: -n.Created, Name: n.Name}
+	return Standing{Leaving: n.Deleting, Unready: !n.Ready, Seniority: -n.Created, Name: n.Name, Of: Object{Kind: KindNode, Name: n.Name, UID: n.UID}}
 }
 
 // OfAttachment is a cable's standing: the newest sandbox of a pod is the pod, and the newest holder of
 // an address has it.
 func OfAttachment(a state.Attachment) Standing {
-	return Standing{Seniority: -a.Created, Name: a.Network + "/" + a.ContainerID + "/" + a.IfName}
+	return Standing{Seniority: -a.Created, Name: a.Network + "/" + a.ContainerID + "/" + a.IfName, Of: objectOf(a)}
 }
 
 // OfPod is a Pod's standing: a living pod before a finished one, then the newer.
 func OfPod(p state.Pod) Standing {
-	return Standing{Leaving: p.Finished || p.Deleting, Seniority: -p.Created, Name: p.Namespace + "/" + p.Name}
+	return Standing{
+		Leaving: p.Finished || p.Deleting, Seniority: -p.Created, Name: p.Namespace + "/" + p.Name,
+		Of: Object{Kind: KindPod, Namespace: p.Namespace, Name: p.Name, UID: p.UID},
+	}
 }
 
 // Book holds all claims on keys of one kind. The zero Book is ready to use.
@@ -82,10 +87,10 @@ func (b *Book[K]) Holds(key K, s Standing) bool {
 	return len(list) > 0 && list[0] == s
 }
 
-// Holder is the name of the winner, empty if nobody claims the key.
-func (b *Book[K]) Holder(key K) string {
+// Holder is the winner, the zero Object if nobody claims the key.
+func (b *Book[K]) Holder(key K) Object {
 	if list := b.claims[key]; len(list) > 0 {
-		return list[0].Name
+		return list[0].Of
 	}
-	return ""
+	return Object{}
 }

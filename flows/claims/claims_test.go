@@ -31,8 +31,8 @@ func TestWhoWins(t *testing.T) {
 				var b claims.Book[string]
 				b.Claim("key", order[0])
 				b.Claim("key", order[1])
-				if !b.Holds("key", c.winner) || b.Holds("key", c.loser) || b.Holder("key") != c.winner.Name {
-					t.Errorf("holder is %q, want %q", b.Holder("key"), c.winner.Name)
+				if !b.Holds("key", c.winner) || b.Holds("key", c.loser) || b.Holder("key") != c.winner.Of {
+					t.Errorf("holder is %v, want %v", b.Holder("key"), c.winner.Of)
 				}
 			}
 		})

@@ -2,6 +2,7 @@ package render
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -46,7 +47,7 @@ func (d *division) podCIDRsOf(n state.Node) []netip.Prefix {
 		case d.podCIDRs.Holds(p, claims.OfNode(n)):
 			out = append(out, p)
 		default:
-			d.conflicts = append(d.conflicts, "podCIDR "+p.String()+": node "+n.Name+" loses it to node "+d.podCIDRs.Holder(p))
+			d.lost(claims.OnPodCIDR, p, claims.OfNode(n), d.podCIDRs.Holder(p))
 		}
 	}
 	return out
@@ -54,23 +55,32 @@ func (d *division) podCIDRsOf(n state.Node) []netip.Prefix {
 
 // attachments are this node's that hold their port number, in a stable order.
 func (d *division) attachments() []state.Attachment {
+	all := slices.Clone(d.state.Attachments)
+	slices.SortFunc(all, func(a, b state.Attachment) int {
+		return cmp.Or(cmp.Compare(a.OFPort, b.OFPort), claims.Compare(claims.OfAttachment(a), claims.OfAttachment(b)))
+	})
 	var out []state.Attachment
-	for _, a := range d.state.Attachments {
-		if a.OFPort != 0 && d.ports.Holds(a.OFPort, claims.OfAttachment(a)) {
+	for _, a := range all {
+		switch s := claims.OfAttachment(a); {
+		case a.OFPort == 0: // not told yet
+		case d.ports.Holds(a.OFPort, s):
 			out = append(out, a)
+		default:
+			d.lost(claims.OnPort, a.OFPort, s, d.ports.Holder(a.OFPort))
 		}
 	}
-	slices.SortFunc(out, func(a, b state.Attachment) int { return cmp.Compare(a.OFPort, b.OFPort) })
 	return out
+}
+
+// lost notes that the key is another's.
+func (d *division) lost(on string, key any, loser claims.Standing, winner claims.Object) {
+	d.conflicts = append(d.conflicts, claims.Conflict{On: on, Key: fmt.Sprint(key), Loser: loser.Of, Winner: winner})
 }
 
 // AttachmentName names an attachment's owner: the pod if there is one, since that
 // is known offline too, else the container.
 func AttachmentName(a state.Attachment) string {
-	if a.PodName != "" {
-		return a.PodNamespace + "/" + a.PodName
-	}
-	return a.Network + "/" + a.ContainerID + "/" + a.IfName
+	return claims.OfAttachment(a).Of.String()
 }
 
 // TunnelAddress is where the tunnel to a node ends: its first address of the

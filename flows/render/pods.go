@@ -25,14 +25,14 @@ func (d *division) pod(a state.Attachment) podPart {
 	p := podPart{name: AttachmentName(a), ofport: a.OFPort}
 	var err error
 	if p.mac, err = net.ParseMAC(a.MAC); err != nil {
-		d.conflicts = append(d.conflicts, "pod "+p.name+": "+err.Error())
+		d.conflicts = append(d.conflicts, claims.Conflict{On: claims.OnMAC, Key: a.MAC, Loser: claims.OfAttachment(a).Of})
 		return p
 	}
 	for _, addr := range a.Addresses {
 		if d.addresses.Holds(addr, claims.OfAttachment(a)) {
 			p.addresses = append(p.addresses, addr)
 		} else {
-			d.conflicts = append(d.conflicts, "address "+addr.String()+": "+p.name+" loses it to a newer holder")
+			d.lost(claims.OnAddress, addr, claims.OfAttachment(a), d.addresses.Holder(addr))
 		}
 	}
 	return p

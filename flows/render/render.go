@@ -14,8 +14,8 @@ type Result struct {
 	// Set has an entry for each owner, in the order of flows.CompareOwners. What it
 	// points to is never changed: see Renderer.
 	Set []*Owned
-	// Conflicts are claims that lost, in words, in a stable order.
-	Conflicts []string
+	// Conflicts are claims that lost, in a stable order.
+	Conflicts []claims.Conflict
 }
 
 // Owned is what one owner needs of the switch. No two owners have flows of one key, or
@@ -148,7 +148,7 @@ func (e *emitter) flow(t flows.TableID, priority uint16, rule flows.Rule, m flow
 type division struct {
 	state     state.State
 	parts     []part
-	conflicts []string
+	conflicts []claims.Conflict
 
 	podCIDRs  claims.Book[netip.Prefix]
 	addresses claims.Book[netip.Addr]

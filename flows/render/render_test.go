@@ -34,7 +34,7 @@ func TestGolden(t *testing.T) {
 			r := render.Tables(s)
 			var b strings.Builder
 			for _, c := range r.Conflicts {
-				b.WriteString("# conflict: " + c + "\n")
+				b.WriteString("# conflict: " + c.String() + "\n")
 			}
 			owners := r.Owners()
 			for _, f := range r.Flows() {

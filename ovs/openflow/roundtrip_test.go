@@ -51,7 +51,7 @@ func TestRenderedFlowsComeBackAsTheyWent(t *testing.T) {
 	want := render.Tables(twoNodes())
 	list := want.Flows()
 	if len(want.Conflicts) > 0 || len(list) < 40 {
-		t.Fatalf("rendered %d flows, conflicts %q", len(list), want.Conflicts)
+		t.Fatalf("rendered %d flows, conflicts %v", len(list), want.Conflicts)
 	}
 	apply(t, c, openflow.Change{Add: list})
 	equal(t, "our dump", dumped(t, c), list)

@@ -1,0 +1,87 @@
+package render_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/sluice-cni/sluice/flows/claims"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+func TestAConflictNamesLoserAndWinner(t *testing.T) {
+	prefix, addr := netip.MustParsePrefix("10.244.1.0/24"), netip.MustParseAddr("10.244.1.2")
+	cable := func(id, pod string, port uint32, address string, created int64) state.Attachment {
+		a := state.Attachment{
+			Network: "sluice", ContainerID: id, IfName: "eth0", MAC: "0a:58:0a:f4:01:02", OFPort: port,
+			Addresses: []netip.Addr{netip.MustParseAddr(address)}, Created: created,
+		}
+		if pod != "" {
+			a.PodNamespace, a.PodName, a.PodUID = "default", pod, "uid-"+pod
+		}
+		return a
+	}
+	broken := cable("c1", "a", 258, "10.244.1.2", 1)
+	broken.MAC = "0a:58"
+	podA := claims.Object{Kind: claims.KindPod, Namespace: "default", Name: "a", UID: "uid-a"}
+	podB := claims.Object{Kind: claims.KindPod, Namespace: "default", Name: "b", UID: "uid-b"}
+	for _, c := range []struct {
+		name  string
+		state state.State
+		want  claims.Conflict
+		text  string
+	}{
+		{
+			"two nodes with one podCIDR",
+			state.State{Nodes: []state.Node{
+				{Name: "n1", UID: "u1", PodCIDRs: []netip.Prefix{prefix}, Created: 1},
+				{Name: "n2", UID: "u2", PodCIDRs: []netip.Prefix{prefix}, Created: 2},
+			}},
+			claims.Conflict{
+				On: claims.OnPodCIDR, Key: prefix.String(),
+				Loser: claims.Object{Kind: claims.KindNode, Name: "n1", UID: "u1"}, Winner: claims.Object{Kind: claims.KindNode, Name: "n2", UID: "u2"},
+			},
+			"podCIDR 10.244.1.0/24: node n1 loses it to node n2",
+		},
+		{
+			"two pods with one address",
+			state.State{Attachments: []state.Attachment{cable("c1", "a", 258, "10.244.1.2", 1), cable("c2", "b", 300, "10.244.1.2", 2)}},
+			claims.Conflict{On: claims.OnAddress, Key: addr.String(), Loser: podA, Winner: podB},
+			"address 10.244.1.2: default/a loses it to a newer holder",
+		},
+		{
+			"two attachments with one port",
+			state.State{Attachments: []state.Attachment{cable("c2", "b", 258, "10.244.1.3", 2), cable("c1", "a", 258, "10.244.1.2", 1)}},
+			claims.Conflict{On: claims.OnPort, Key: "258", Loser: podA, Winner: podB},
+			"port 258: default/a loses it to default/b",
+		},
+		{
+			"a container that is no pod",
+			state.State{Attachments: []state.Attachment{cable("c1", "a", 258, "10.244.1.2", 1), cable("c2", "", 258, "10.244.1.3", 2)}},
+			claims.Conflict{On: claims.OnPort, Key: "258", Loser: podA, Winner: claims.Object{Kind: claims.KindContainer, Name: "sluice/c2/eth0"}},
+			"port 258: default/a loses it to sluice/c2/eth0",
+		},
+		{
+			"a MAC that is none",
+			state.State{Attachments: []state.Attachment{broken}},
+			claims.Conflict{On: claims.OnMAC, Key: "0a:58", Loser: podA},
+			"pod default/a: address 0a:58: invalid MAC address",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.state.Node = "n1"
+			got := render.Tables(c.state).Conflicts
+			if !slices.Equal(got, []claims.Conflict{c.want}) || got[0].String() != c.text {
+				t.Errorf("conflicts %v, want %v (%s)", got, c.want, c.text)
+			}
+		})
+	}
+}
+
+func TestPortsThatAreNotToldYetDoNotConflict(t *testing.T) {
+	s := state.State{Node: "n1", Attachments: []state.Attachment{{ContainerID: "c1"}, {ContainerID: "c2"}}}
+	if got := render.Tables(s).Conflicts; len(got) > 0 {
+		t.Errorf("conflicts %v", got)
+	}
+}
