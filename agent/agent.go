@@ -45,6 +45,7 @@ type Agent struct {
 	neighbours tunnelNeighbours
 	restore    restore // used by the pass loop
 	memory     *memory
+	conflicts  *conflicts
 	// dbChanged is set when OVSDB holds something that no pass has looked at yet.
 	dbChanged atomic.Bool
 
@@ -102,6 +103,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	a.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) { return openflow.Dial(ctx, mgmt, log) }, log)
 	if cfg.Manifests != "" {
 		a.src = manifests.NewDir(cfg.Manifests, log)
+		a.conflicts = newConflicts(cfg.Node, a.src, log)
 		return a, nil
 	}
 	rest, err := kube.Config(cfg.Kubeconfig)
@@ -113,6 +115,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 		return nil, fmt.Errorf("kubernetes client: %w", err)
 	}
 	a.src = kube.New(client, rest.Host, log)
+	a.conflicts = newConflicts(cfg.Node, a.src, log)
 	return a, nil
 }
 
@@ -156,6 +159,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("kernel", a.kernelLoop)
 	run("health", a.healthLoop)
 	run("memory", a.memoryLoop)
+	run("conflicts", a.conflicts.loop)
 	run("CNI configuration", a.installLoop)
 	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)
 	<-ctx.Done()

@@ -58,6 +58,7 @@ func (a *Agent) onePass(ctx context.Context, full bool) error {
 	p.connected = a.rec.Connected()
 	a.recMu.Unlock()
 	a.tell(last, p)
+	a.conflicts.stand(p.state, p.result.Conflicts)
 	a.mu.Lock()
 	if p.err == nil {
 		poke(a.neighbours.kicks)

@@ -76,6 +76,9 @@ func (a *Agent) Status() api.Status {
 	for _, c := range p.result.Conflicts {
 		problem("%s", c)
 	}
+	if untold := a.conflicts.Problem(); untold != "" {
+		problem("events: %s", untold)
+	}
 	out.Ready = p.err == nil && !crippled(p.refused) && hostDone && deaf == "" && known && len(self.PodCIDRs) > 0
 	out.PodCIDRs = prefixes(self.PodCIDRs)
 	for _, n := range s.Nodes {

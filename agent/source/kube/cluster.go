@@ -37,6 +37,7 @@ type Cluster struct {
 	mu     sync.Mutex
 	errors map[string]string // by resource
 	ahead  map[string]ahead  // by namespace and name
+	told   map[string]seen   // events, by their object's name
 	// snap is the last Snapshot, good as long as nothing has changed since.
 	snap  source.Snapshot
 	fresh bool
@@ -57,7 +58,10 @@ func Config(kubeconfig string) (*rest.Config, error) {
 
 // New watches with the given client once Run runs; host is for people.
 func New(client kubernetes.Interface, host string, log *slog.Logger) *Cluster {
-	c := &Cluster{client: client, host: host, log: log, changed: make(chan struct{}, 1), errors: map[string]string{}, ahead: map[string]ahead{}}
+	c := &Cluster{
+		client: client, host: host, log: log, changed: make(chan struct{}, 1),
+		errors: map[string]string{}, ahead: map[string]ahead{}, told: map[string]seen{},
+	}
 	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
 	c.informers = map[string]cache.SharedIndexInformer{
 		"namespaces": f.Core().V1().Namespaces().Informer(),
