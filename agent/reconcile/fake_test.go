@@ -141,6 +141,12 @@ func reconciler(switches ...*fakeSwitch) *reconcile.Reconciler {
 	}, slog.New(slog.DiscardHandler))
 }
 
+// replaceable dials the switch that *next is at that moment.
+func replaceable(sw *fakeSwitch) (r *reconcile.Reconciler, next **fakeSwitch) {
+	next = &sw
+	return reconcile.New(func(context.Context) (openflow.Switch, error) { return *next, nil }, slog.New(slog.DiscardHandler)), next
+}
+
 func apply(t *testing.T, r *reconcile.Reconciler, look bool, want ...*render.Owned) {
 	t.Helper()
 	if err := r.Apply(t.Context(), want, look); err != nil {
