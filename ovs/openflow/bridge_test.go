@@ -16,6 +16,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// noLeak fails a test that leaves a goroutine behind. The test must not be parallel,
+// but may have parallel parts.
+func noLeak(t *testing.T) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+}
+
 var _ openflow.Switch = (*openflow.Conn)(nil)
 
 // bridge starts an Open vSwitch with one bridge, br0, that holds nothing.

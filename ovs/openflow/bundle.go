@@ -27,15 +27,15 @@ const bundleFlags uint16 = 1 | 2
 // chunk is about how many bytes of a bundle are written at once.
 const chunk = 1 << 16
 
-// Apply implements Switch. Its error is a *ChangeError if the switch refused
-// messages or one could not be sent.
+// Apply implements Switch. Its error wraps a *ChangeError if the switch refused
+// messages of the bundle or one could not be sent, and *MeterErrors if it refused
+// meters.
 //
 // The context ends it before the commit only, and nothing has changed then. From
 // the commit on it waits for the switch's word, which always comes, or else the
 // connection is given up: then alone (ErrLost) the change may have been made.
 func (c *Conn) Apply(ctx context.Context, change Change) error {
-	n := change.size()
-	if n == 0 {
+	if change.Empty() {
 		return nil
 	}
 	select {
@@ -46,9 +46,21 @@ func (c *Conn) Apply(ctx context.Context, change Change) error {
 		return fmt.Errorf("change flows: %w", c.cause)
 	}
 	defer func() { <-c.applying }()
-	b := &bundle{Change: change, c: c, closed: make(chan error, 1), committed: make(chan error, 1)}
-	if err := b.run(ctx); err != nil {
-		return fmt.Errorf("change flows: %w", err)
+	if len(change.PutMeters) > 0 {
+		if err := c.putMeters(ctx, change.PutMeters); err != nil {
+			return fmt.Errorf("put %d meters, before any flow is changed: %w", len(change.PutMeters), err)
+		}
+	}
+	if change.size() > 0 {
+		b := &bundle{Change: change, c: c, closed: make(chan error, 1), committed: make(chan error, 1)}
+		if err := b.run(ctx); err != nil {
+			return fmt.Errorf("change flows: %w", err)
+		}
+	}
+	if len(change.RemoveMeters) > 0 {
+		if err := c.removeMeters(ctx, change.RemoveMeters); err != nil {
+			return fmt.Errorf("remove %d meters, the flows having been changed: %w", len(change.RemoveMeters), err)
+		}
 	}
 	return nil
 }
@@ -164,7 +176,7 @@ func (b *bundle) discard() {
 func (b *bundle) xid(i int) uint32 { return b.call.base + 1 + uint32(i) }
 
 // handle gets the switch's replies.
-func (b *bundle) handle(m message) {
+func (b *bundle) handle(i int, m message) {
 	var answer error
 	switch m.kind {
 	case kindError:
@@ -173,7 +185,7 @@ func (b *bundle) handle(m message) {
 	default:
 		answer = fmt.Errorf("%s instead of %s", m.kind, kindBundleControl)
 	}
-	switch i := int(m.xid-b.call.base) - 1; {
+	switch i--; {
 	case i == b.size():
 		if answer == nil {
 			answer = b.expect(m, bundleCloseReply)

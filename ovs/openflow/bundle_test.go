@@ -8,6 +8,43 @@ import (
 	"github.com/sluice-cni/sluice/ovs/ovstest"
 )
 
+// TestSwitchTakesNoMeterIntoABundle is why Apply puts meters before it. If it fails
+// with a newer Open vSwitch, they can be part of it there.
+func TestSwitchTakesNoMeterIntoABundle(t *testing.T) {
+	noLeak(t)
+	ovs := ovstest.Start(t)
+	ovs.Vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type="+ovstest.Datapath(), "fail_mode=secure")
+	nc, err := net.Dial("unix", ovs.MgmtSocket("br0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	e := encoder{b: hello()}
+	e.bundleControl(1, 1, bundleOpen)
+	start := e.begin(kindBundleAdd, 2)
+	e.u32(1)
+	e.zero(2)
+	e.u16(bundleFlags)
+	e.meterMod(2, meterAdd, flows.Meter{ID: 1, Bands: []flows.Band{{Type: flows.BandDrop, Rate: 5}}})
+	e.end(start)
+	if _, err := nc.Write(e.b); err != nil || e.err != nil {
+		t.Fatal(err, e.err)
+	}
+	frames := newFrameReader(nc)
+	for {
+		m, err := frames.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.xid == 2 && m.kind != kindHello {
+			if m.kind != kindError || decodeError(m.body).Name() != "OFPBFC_MSG_UNSUP" {
+				t.Errorf("answered by %s", m.kind)
+			}
+			return
+		}
+	}
+}
+
 // TestSwitchCommitsABundleWithoutWhatItRefused is why Apply closes a bundle and
 // waits before it commits. If it fails with a newer Open vSwitch, one round trip
 // is enough there.

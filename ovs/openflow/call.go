@@ -10,9 +10,9 @@ import (
 // are awaited.
 type call struct {
 	base, count uint32
-	// handle gets every reply, in the reader's goroutine and under Conn.mu: it
-	// must not wait, nor keep the message's body.
-	handle func(m message)
+	// handle gets every reply, to the i-th request, in the reader's goroutine and
+	// under Conn.mu: it must not wait, nor keep the message's body.
+	handle func(i int, m message)
 	// answer is reset with every reply: its end is the end of patience.
 	answer *time.Timer
 	bound  time.Duration
@@ -20,7 +20,7 @@ type call struct {
 
 // begin reserves transaction ids and registers a call for their replies. The
 // caller must end it. 0 is never one of them: echoes and discards have it.
-func (c *Conn) begin(count int, handle func(message)) *call {
+func (c *Conn) begin(count int, handle func(i int, m message)) *call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.nextXID == 0 || c.nextXID+uint32(count) < c.nextXID {
@@ -52,9 +52,9 @@ func (c *Conn) deliver(m message) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, l := range c.calls {
-		if m.xid-l.base < l.count {
+		if i := m.xid - l.base; i < l.count {
 			l.answer.Reset(l.bound)
-			l.handle(m)
+			l.handle(int(i), m)
 			return true
 		}
 	}
@@ -123,7 +123,7 @@ func (c *Conn) features(ctx context.Context) (datapathID uint64, err error) {
 // request sends a message without body and gives the reply's to decode.
 func (c *Conn) request(ctx context.Context, request, reply kind, decode func(body []byte) error) error {
 	outcome := make(chan error, 1)
-	l := c.begin(1, func(m message) {
+	l := c.begin(1, func(_ int, m message) {
 		switch m.kind {
 		case reply:
 			tell(outcome, decode(m.body))
@@ -143,4 +143,47 @@ func (c *Conn) request(ctx context.Context, request, reply kind, decode func(bod
 		return fmt.Errorf("wait for %s: %w", reply, err)
 	}
 	return nil
+}
+
+// command sends n messages that the switch answers only to refuse them, and a
+// barrier, whose reply says that no refusal is still to come. refused is in the
+// order in which they came.
+func (c *Conn) command(ctx context.Context, n int, put func(e *encoder, xid uint32, i int)) (refused []refusal, err error) {
+	outcome := make(chan error, 1)
+	l := c.begin(n+1, func(i int, m message) {
+		switch {
+		case m.kind == kindError && i < n && len(refused) < n:
+			refused = append(refused, refusal{i, decodeError(m.body)})
+		case m.kind == kindError:
+			tell(outcome, decodeError(m.body))
+		case m.kind != kindBarrierReply || i < n:
+			tell(outcome, fmt.Errorf("%s instead of %s", m.kind, kindBarrierReply))
+		default:
+			tell(outcome, nil)
+		}
+	})
+	defer c.end(l)
+	var e encoder
+	for i := range n {
+		if put(&e, l.base+uint32(i), i); e.err != nil {
+			return nil, e.err
+		}
+		if len(e.b) < chunk {
+			continue
+		}
+		if err := c.send(ctx, e.b); err != nil {
+			return nil, fmt.Errorf("send message %d of %d: %w", i+1, n, err)
+		}
+		e = encoder{}
+	}
+	e.end(e.begin(kindBarrierRequest, l.base+uint32(n)))
+	if err := c.send(ctx, e.b); err != nil {
+		return nil, fmt.Errorf("send the last of %d messages: %w", n, err)
+	}
+	err = c.await(ctx, l, outcome)
+	c.end(l) // refused is ours again
+	if err != nil {
+		return nil, fmt.Errorf("wait until the switch has done %d messages: %w", n, err)
+	}
+	return refused, nil
 }

@@ -10,8 +10,16 @@ import (
 // Types of multipart messages (the specification, "Multipart Messages", enum
 // ofp_multipart_type).
 const (
-	multipartFlowDesc  uint16 = 1
-	multipartGroupDesc uint16 = 7
+	multipartFlowDesc      uint16 = 1
+	multipartTableStats    uint16 = 3
+	multipartPortStats     uint16 = 4
+	multipartGroupStats    uint16 = 6
+	multipartGroupDesc     uint16 = 7
+	multipartMeterStats    uint16 = 9
+	multipartMeterDesc     uint16 = 10
+	multipartMeterFeatures uint16 = 11
+	multipartPortDesc      uint16 = 13
+	multipartFlowMonitor   uint16 = 16
 )
 
 // multipartMore is OFPMPF_REPLY_MORE: another part follows.
@@ -25,11 +33,7 @@ const maxDump = 1 << 21
 func (c *Conn) Dump(ctx context.Context) ([]Entry, error) {
 	var e encoder
 	e.flowDescRequest()
-	list, err := dump(ctx, c, multipartFlowDesc, e.b, (*decoder).flowDesc)
-	if err != nil {
-		return nil, fmt.Errorf("dump flows: %w", err)
-	}
-	return list, nil
+	return dump(ctx, c, "dump flows", multipartFlowDesc, e.b, (*decoder).flowDesc)
 }
 
 // GroupEntry is a group that the switch holds.
@@ -44,19 +48,15 @@ type GroupEntry struct {
 func (c *Conn) DumpGroups(ctx context.Context) ([]GroupEntry, error) {
 	var e encoder
 	e.groupDescRequest()
-	list, err := dump(ctx, c, multipartGroupDesc, e.b, (*decoder).groupDesc)
-	if err != nil {
-		return nil, fmt.Errorf("dump groups: %w", err)
-	}
-	return list, nil
+	return dump(ctx, c, "dump groups", multipartGroupDesc, e.b, (*decoder).groupDesc)
 }
 
-// dump makes a multipart request and decodes each part of the reply as it comes,
-// while the switch writes the next.
-func dump[T any](ctx context.Context, c *Conn, typ uint16, request []byte, one func(*decoder) T) ([]T, error) {
+// dump makes a multipart request, which what names in an error, and decodes each
+// part of the reply as it comes, while the switch writes the next.
+func dump[T any](ctx context.Context, c *Conn, what string, typ uint16, request []byte, one func(*decoder) T) ([]T, error) {
 	var list []T
 	outcome := make(chan error, 1)
-	l := c.begin(1, func(m message) {
+	l := c.begin(1, func(_ int, m message) {
 		if m.kind == kindError {
 			tell(outcome, decodeError(m.body))
 			return
@@ -75,11 +75,11 @@ func dump[T any](ctx context.Context, c *Conn, typ uint16, request []byte, one f
 	e.bytes(request)
 	e.end(start)
 	if err := c.send(ctx, e.b); err != nil {
-		return nil, fmt.Errorf("send the request: %w", err)
+		return nil, fmt.Errorf("%s: send the request: %w", what, err)
 	}
 	if err := c.await(ctx, l, outcome); err != nil {
 		c.end(l) // list is ours again
-		return nil, fmt.Errorf("wait for the rest of the reply after %d entries: %w", len(list), err)
+		return nil, fmt.Errorf("%s: wait for the rest of the reply after %d entries: %w", what, len(list), err)
 	}
 	return list, nil
 }

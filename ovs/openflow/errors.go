@@ -85,6 +85,18 @@ func (e *GroupError) Error() string {
 
 func (e *GroupError) Unwrap() error { return e.Err }
 
+// MeterError is about one meter of a change.
+type MeterError struct {
+	Meter flows.Meter
+	Err   error
+}
+
+func (e *MeterError) Error() string {
+	return "meter " + shorten(e.Meter.String()) + ": " + e.Err.Error()
+}
+
+func (e *MeterError) Unwrap() error { return e.Err }
+
 // shorten keeps a line of a log readable.
 func shorten(s string) string {
 	const most = 300

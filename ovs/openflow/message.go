@@ -27,14 +27,19 @@ const (
 	kindError            kind = 1
 	kindEchoRequest      kind = 2
 	kindEchoReply        kind = 3
+	kindExperimenter     kind = 4
 	kindFeaturesRequest  kind = 5
 	kindFeaturesReply    kind = 6
+	kindPacketIn         kind = 10
+	kindPacketOut        kind = 13
 	kindFlowMod          kind = 14
 	kindGroupMod         kind = 15
 	kindMultipartRequest kind = 18
 	kindMultipartReply   kind = 19
 	kindBarrierRequest   kind = 20
 	kindBarrierReply     kind = 21
+	kindSetAsync         kind = 28
+	kindMeterMod         kind = 29
 	kindBundleControl    kind = 33
 	kindBundleAdd        kind = 34
 )
@@ -44,14 +49,19 @@ var kindNames = map[kind]string{
 	kindError:            "OFPT_ERROR",
 	kindEchoRequest:      "OFPT_ECHO_REQUEST",
 	kindEchoReply:        "OFPT_ECHO_REPLY",
+	kindExperimenter:     "OFPT_EXPERIMENTER",
 	kindFeaturesRequest:  "OFPT_FEATURES_REQUEST",
 	kindFeaturesReply:    "OFPT_FEATURES_REPLY",
+	kindPacketIn:         "OFPT_PACKET_IN",
+	kindPacketOut:        "OFPT_PACKET_OUT",
 	kindFlowMod:          "OFPT_FLOW_MOD",
 	kindGroupMod:         "OFPT_GROUP_MOD",
 	kindMultipartRequest: "OFPT_MULTIPART_REQUEST",
 	kindMultipartReply:   "OFPT_MULTIPART_REPLY",
 	kindBarrierRequest:   "OFPT_BARRIER_REQUEST",
 	kindBarrierReply:     "OFPT_BARRIER_REPLY",
+	kindSetAsync:         "OFPT_SET_ASYNC",
+	kindMeterMod:         "OFPT_METER_MOD",
 	kindBundleControl:    "OFPT_BUNDLE_CONTROL",
 	kindBundleAdd:        "OFPT_BUNDLE_ADD_MESSAGE",
 }

@@ -14,8 +14,9 @@ type Switch interface {
 	Dump(ctx context.Context) ([]Entry, error)
 	// DumpGroups reads all groups that the switch holds, in no order.
 	DumpGroups(ctx context.Context) ([]GroupEntry, error)
-	// Apply makes all changes of c as one atomic bundle: no packet meets half of
-	// it. On an error nothing has changed.
+	// Apply makes all changes of flows and groups in c as one atomic bundle: no
+	// packet meets half of it. On an error none of them has changed. Meters are not
+	// part of the bundle: see Change.
 	Apply(ctx context.Context, c Change) error
 	// Lost is closed once the switch can no longer be reached by this Switch: it
 	// has been restarted, or the bridge has gone. A new one must be dialled, and
@@ -35,9 +36,13 @@ type Entry struct {
 	Strange string
 }
 
-// Change is a set of changes to the flow tables. They are made in the order
-// PutGroups, Remove, Add, RemoveGroups, so that no flow that stays ever names a
-// group that is not there.
+// Change is a set of changes to the switch. They are made in the order PutMeters,
+// PutGroups, Remove, Add, RemoveGroups, RemoveMeters, so that no flow that stays
+// ever names a meter or group that is not there.
+//
+// Open vSwitch takes no meters into a bundle. They are put before it, and taken out
+// once it has been made: a change that fails may have left meters in that no flow
+// names yet, and others with their new limits.
 type Change struct {
 	// Add puts flows in, in place of those with the same key.
 	Add []flows.Flow
@@ -46,15 +51,21 @@ type Change struct {
 	Remove []Entry
 	// PutGroups puts groups in, in place of those with the same number.
 	PutGroups []flows.Group
+	// PutMeters puts meters in, in place of those with the same number: their flows
+	// stay, and their counters begin anew.
+	PutMeters []flows.Meter
+	// RemoveMeters takes meters out by their numbers, and with each of them the
+	// flows that still name it; one that is not there is no error.
+	RemoveMeters []uint32
 	// RemoveGroups takes groups out by their numbers, and with each of them the
 	// flows that still name it; one that is not there is no error.
 	RemoveGroups []uint32
 }
 
 // Empty tells whether there is nothing to do.
-func (c Change) Empty() bool { return c.size() == 0 }
+func (c Change) Empty() bool { return c.size()+len(c.PutMeters)+len(c.RemoveMeters) == 0 }
 
-// size is the number of messages that make the change.
+// size is the number of messages that the bundle has.
 func (c Change) size() int {
 	return len(c.PutGroups) + len(c.Remove) + len(c.Add) + len(c.RemoveGroups)
 }
