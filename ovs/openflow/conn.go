@@ -63,10 +63,17 @@ type Conn struct {
 	// busy is the number of messages that the switch is committing.
 	busy atomic.Int64
 
+	packetsDropped atomic.Uint64
+
 	mu         sync.Mutex
 	nextXID    uint32
 	nextBundle uint32
 	calls      []*call
+	// What the switch sends unasked goes to these; nil: to nobody. deaf is set once
+	// nothing more will come.
+	packets chan PacketIn
+	watch   watch
+	deaf    bool
 
 	lost  chan struct{}
 	cause error // set before lost is closed
@@ -175,6 +182,7 @@ func (c *Conn) fail(why error) {
 // waits for anything but the switch, so the switch can always get rid of its
 // replies: Open vSwitch reads nothing from us while a hundred of them are unread.
 func (c *Conn) read(frames *frameReader) {
+	defer c.closeChannels()
 	for {
 		m, err := frames.next()
 		if err != nil {
@@ -190,7 +198,7 @@ func (c *Conn) read(frames *frameReader) {
 			c.later(frame(kindEchoReply, m.xid, m.body))
 			continue
 		}
-		if !c.deliver(m) && m.kind == kindError {
+		if !c.unasked(m) && !c.deliver(m) && m.kind == kindError {
 			c.log.Debug("error without a request", "socket", c.socket, "err", decodeError(m.body))
 		}
 	}
