@@ -2,6 +2,7 @@ package openflow
 
 import (
 	"bytes"
+	"log/slog"
 	"testing"
 
 	"github.com/sluice-cni/sluice/flows"
@@ -16,6 +17,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add(reply(kindBundleControl, 1, 0, 0, 0, 1, 0, 3, 0, 0))
 	f.Add(reply(kindMultipartReply, 1, append(be16(multipartGroupDesc), make([]byte, 6)...)...))
 	f.Add(groupReply())
+	for _, b := range recordings() {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frames := newFrameReader(bytes.NewReader(b))
 		for {
@@ -31,7 +35,21 @@ func FuzzDecode(f *testing.F) {
 func decodeAll(t *testing.T, m message) {
 	_ = checkHello(m)
 	_ = decodeError(m.body).Error()
+	decodeUnasked(t, m)
 	m.kind = kindMultipartReply
+	decodeStatistics(m)
+	var meters []MeterEntry
+	decodePart(m, multipartMeterDesc, &meters, (*decoder).meterDesc)
+	for _, entry := range meters {
+		if entry.Strange != "" {
+			continue
+		}
+		var e encoder
+		e.meterMod(1, meterAdd, entry.Meter)
+		if again, err := flows.ParseMeter(entry.Meter.String()); e.err != nil || err != nil || !again.Equal(entry.Meter) {
+			t.Fatalf("%v: %v, %v comes back as %v", entry.Meter, e.err, err, again)
+		}
+	}
 	var groups []GroupEntry
 	decodePart(m, multipartGroupDesc, &groups, (*decoder).groupDesc)
 	for _, g := range groups {
@@ -63,6 +81,44 @@ func decodeAll(t *testing.T, m message) {
 		if d.err != nil || strange+odd != "" || !again.Equal(entry.Flow) {
 			t.Fatalf("%v comes back as %v: %v %s%s", entry.Flow, again, d.err, strange, odd)
 		}
+	}
+}
+
+// decodeStatistics reads counters and descriptions, which may hold anything.
+func decodeStatistics(m message) {
+	decodePart(m, multipartMeterStats, new([]MeterStats), (*decoder).meterStats)
+	decodePart(m, multipartMeterFeatures, new([]MeterFeatures), (*decoder).meterFeatures)
+	decodePart(m, multipartGroupStats, new([]GroupStats), (*decoder).groupStats)
+	decodePart(m, multipartTableStats, new([]TableStats), (*decoder).tableStats)
+	decodePart(m, multipartPortStats, new([]PortStats), (*decoder).portStats)
+	decodePart(m, multipartPortDesc, new([]Port), (*decoder).portDesc)
+}
+
+// decodeUnasked gives a message to a connection as news. A packet that comes in must
+// be fit to go out again, and then be the same.
+func decodeUnasked(t *testing.T, m message) {
+	c := &Conn{log: slog.New(slog.DiscardHandler), packets: make(chan PacketIn, 1)}
+	c.watch.ch = make(chan FlowEvent, waitingEvents+1)
+	for range 2 {
+		c.unasked(m)
+	}
+	for len(c.watch.ch) > 0 {
+		e := <-c.watch.ch
+		_ = e.Kind.String() + e.Flow.String()
+	}
+	if len(c.packets) == 0 {
+		return
+	}
+	p := <-c.packets
+	var e encoder
+	if e.resume(1, p); e.err != nil {
+		t.Fatalf("%+v cannot be resumed: %v", p, e.err)
+	}
+	d := decoder{b: e.b[headerLen+8:]}
+	again := d.packetIn2()
+	if d.err != nil || !again.Fields.Equal(p.Fields) || !bytes.Equal(again.Packet, p.Packet) || !bytes.Equal(again.unknown, p.unknown) ||
+		again.Table != p.Table || again.Cookie != p.Cookie || again.Reason != p.Reason || !bytes.Equal(again.continuation, p.continuation) {
+		t.Fatalf("%+v comes back as %+v: %v", p, again, d.err)
 	}
 }
 
