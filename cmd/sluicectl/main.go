@@ -4,7 +4,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,11 +22,39 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "sluicectl:", err)
-		os.Exit(1)
-	}
+	os.Exit(run(ctx, command(), os.Stderr))
 }
+
+// run runs a command and returns the exit status.
+func run(ctx context.Context, cmd *cobra.Command, stderr io.Writer) int {
+	err := cmd.ExecuteContext(ctx)
+	var e exit
+	switch {
+	case err == nil:
+		return 0
+	case !errors.As(err, &e):
+		e = exit{1, err}
+	}
+	if e.err != nil {
+		fmt.Fprintln(stderr, "sluicectl:", e.err)
+	}
+	return e.status
+}
+
+// exit is an error with an exit status other than 1, or a status with nothing to say.
+type exit struct {
+	status int
+	err    error
+}
+
+func (e exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e exit) Unwrap() error { return e.err }
 
 func command() *cobra.Command {
 	var socket string
@@ -38,7 +68,7 @@ func command() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&socket, "socket", cmp.Or(os.Getenv("SLUICE_AGENT_SOCKET"), api.DefaultSocket),
 		"the agent's socket (default: $SLUICE_AGENT_SOCKET, or "+api.DefaultSocket+")")
 	client := func() *api.Client { return api.NewClient(socket) }
-	cmd.AddCommand(statusCommand(client), flowsCommand(client), stateCommand(client), checkCommand(client), renderCommand(), uninstallCommand())
+	cmd.AddCommand(statusCommand(client), flowsCommand(client), stateCommand(client), checkCommand(client), renderCommand(), diffCommand(client), uninstallCommand())
 	return cmd
 }
 

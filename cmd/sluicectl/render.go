@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,16 +75,23 @@ func read(files []string, node string) (state.State, error) {
 	}
 	s := c.State(node)
 	if _, ok := s.Self(); !ok {
-		var names []string
-		for _, n := range s.Nodes {
-			names = append(names, n.Name)
-		}
-		return s, fmt.Errorf("there is no Node %q in %s; Nodes there: %s", node, strings.Join(files, " "), strings.Join(names, ", "))
+		return s, noNode(node, files, s.Nodes)
 	}
 	if _, ok := c.NodeStates[node]; !ok {
 		s.Attachments = render.Attachments(s)
 	}
 	return s, nil
+}
+
+// noNode says that a Node is not in the files, and which are.
+func noNode(node string, files []string, nodes []state.Node) error {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.Name
+	}
+	slices.Sort(names)
+	there := cmp.Or(strings.Join(slices.Compact(names), ", "), "none")
+	return fmt.Errorf("there is no Node %q in %s; Nodes there: %s", node, strings.Join(files, " "), there)
 }
 
 // renderedFlow is a flow as render -o json tells it.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -21,12 +23,9 @@ func stateCommand(client func() *api.Client) *cobra.Command {
 		Short: "What the agent takes as its input, as YAML that render -f reads",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := client().State(cmd.Context())
+			s, err := runningState(cmd.Context(), client())
 			if err != nil {
 				return err
-			}
-			if s.Node == "" {
-				return fmt.Errorf("the agent has no state yet: see `sluicectl status`")
 			}
 			switch output {
 			case "", "yaml":
@@ -39,6 +38,15 @@ func stateCommand(client func() *api.Client) *cobra.Command {
 	}
 	outputFlag(cmd, &output, "yaml, json")
 	return cmd
+}
+
+// runningState is the state that is in force on the agent's node.
+func runningState(ctx context.Context, client *api.Client) (state.State, error) {
+	s, err := client.State(ctx)
+	if err == nil && s.Node == "" {
+		err = errors.New("the agent has no state yet: see `sluicectl status`")
+	}
+	return s, err
 }
 
 func printState(w io.Writer, s state.State) error {

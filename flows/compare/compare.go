@@ -7,6 +7,7 @@ package compare
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -31,8 +32,9 @@ func Render(s state.State) Side {
 type Difference struct {
 	// Owners are those of whose flows any differ: by kind, then by name.
 	Owners []Owner
-	// Groups and Host are lines: ovs-ofctl's, and those of render.Host.
-	Groups, Host Lines
+	// Groups and Host are lines: ovs-ofctl's, and those of render.Host. Conflicts are the
+	// claims that are not served, in words.
+	Groups, Host, Conflicts Lines
 }
 
 // Owner is what differs of one owner's flows, each list in the order of flows.Sort.
@@ -57,7 +59,7 @@ type Lines struct {
 
 // Empty tells whether the sides are alike.
 func (d Difference) Empty() bool {
-	return len(d.Owners) == 0 && d.Groups.empty() && d.Host.empty()
+	return len(d.Owners) == 0 && d.Groups.empty() && d.Host.empty() && d.Conflicts.empty()
 }
 
 func (l Lines) empty() bool { return len(l.Removed) == 0 && len(l.Added) == 0 }
@@ -65,9 +67,10 @@ func (l Lines) empty() bool { return len(l.Removed) == 0 && len(l.Added) == 0 }
 // Sides compares two renders of one node.
 func Sides(from, to Side) Difference {
 	return Difference{
-		Owners: owners(from.Tables, to.Tables),
-		Groups: lines(groupLines(from.Tables), groupLines(to.Tables)),
-		Host:   lines(hostLines(from.Host), hostLines(to.Host)),
+		Owners:    owners(from.Tables, to.Tables),
+		Groups:    lines(texts(from.Tables.Groups), texts(to.Tables.Groups)),
+		Host:      lines(hostLines(from.Host), hostLines(to.Host)),
+		Conflicts: lines(texts(from.Tables.Conflicts), texts(to.Tables.Conflicts)),
 	}
 }
 
@@ -135,10 +138,10 @@ func owning(r render.Result) map[flows.Owner]bool {
 	return out
 }
 
-func groupLines(r render.Result) []string {
-	out := make([]string, len(r.Groups))
-	for i, g := range r.Groups {
-		out[i] = g.String()
+func texts[T fmt.Stringer](list []T) []string {
+	out := make([]string, len(list))
+	for i, x := range list {
+		out[i] = x.String()
 	}
 	return out
 }

@@ -215,6 +215,19 @@ func TestGroupsAreCompared(t *testing.T) {
 	}
 }
 
+func TestAConflictThatComesIsADifference(t *testing.T) {
+	to := base()
+	to.Nodes = append(to.Nodes, state.Node{Name: "n3", PodCIDRs: to.Nodes[1].PodCIDRs}) // n2 keeps it, by name
+	d := compare.Sides(side(base()), side(to))
+	if got, want := d.String(), "# conflict: podCIDR 10.244.2.0/24: node n3 loses it to node n2\n"; got != want || d.Empty() {
+		t.Errorf("got %q, empty %v", got, d.Empty())
+	}
+	back := compare.Sides(side(to), side(base()))
+	if got, want := back.String(), "# no conflict any more: podCIDR 10.244.2.0/24: node n3 loses it to node n2\n"; got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
 // drawState makes a small cluster in which podCIDRs, addresses and names are shared.
 func drawState(t *rapid.T) state.State {
 	s := state.State{Node: "n1"}

@@ -36,6 +36,12 @@ func (l Lines) Words(what, noun string) string {
 func (d Difference) String() string {
 	var b strings.Builder
 	line := func(sign string, text fmt.Stringer) { b.WriteString(sign + text.String() + "\n") }
+	for _, c := range d.Conflicts.Added {
+		b.WriteString("# conflict: " + c + "\n")
+	}
+	for _, c := range d.Conflicts.Removed {
+		b.WriteString("# no conflict any more: " + c + "\n")
+	}
 	for _, o := range d.Owners {
 		b.WriteString("# " + o.Words() + "\n")
 		for _, f := range o.Removed {
