@@ -13,7 +13,6 @@ const (
 	SpoofGuard  TableID = 1
 	ARP         TableID = 2
 	Destination TableID = 8
-	Output      TableID = 17
 )
 
 // Table is a table of the pipeline. Name is what Open vSwitch shows with

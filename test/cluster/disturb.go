@@ -18,7 +18,7 @@ func disturbCommand(p *place) *cobra.Command {
 	var o options
 	pods := 6
 	cmd := &cobra.Command{
-		Use: "disturb", Short: "Restart agents, kubelets and containerds under pods, and prove that nothing is lost", Args: cobra.NoArgs,
+		Use: "disturb", Short: "Restart and replace agents, kubelets and containerds under pods, and prove that nothing is lost", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.complete(); err != nil {
 				return err
@@ -50,6 +50,7 @@ func (p place) disturb(ctx context.Context, root string, pods int) error {
 	}{
 		{"pods Running and Ready", t.create},
 		{"agents rolled out anew: nothing is lost", t.rollout},
+		{"agents of another pipeline rolled out, and back", t.upgrade},
 		{"no agent: NotReady, pods go on, deletes end", t.withoutAgent},
 		{"kubelets killed while pods start", func(ctx context.Context) error { return t.killedWhileStarting(ctx, "kubelet") }},
 		{"containerds killed while pods start", func(ctx context.Context) error { return t.killedWhileStarting(ctx, "containerd") }},
@@ -87,10 +88,19 @@ func (t trial) holding(ctx context.Context, duration time.Duration, do func(cont
 		}
 	}
 	g.Go(func() error {
+		began := time.Now()
 		time.Sleep(500 * time.Millisecond) // the connections are there
-		return do(ctx)
+		return errors.Join(do(ctx), underway(began, duration))
 	})
 	return g.Wait()
+}
+
+// underway fails where what was to be seen under traffic took longer than the traffic.
+func underway(began time.Time, duration time.Duration) error {
+	if took := time.Since(began); took > duration {
+		return fmt.Errorf("it took %s, and pods talked for %s only", took.Round(time.Second), duration)
+	}
+	return nil
 }
 
 func (t trial) hold(ctx context.Context, duration time.Duration, from, to corev1.Pod, same bool) error {
