@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -91,6 +92,24 @@ func (a *Agent) tell(last, p passResult) {
 		a.log.Info("this node's flows are not in yet", "because", p.err)
 	default:
 		a.log.Error("this node's flows are not those of its state", "error", p.err)
+	}
+	if p.err == nil {
+		a.tellAddresses(last, p)
+	}
+}
+
+// tellAddresses logs when this node begins to have no addresses for pods, and when it
+// has some.
+func (a *Agent) tellAddresses(last, p passResult) {
+	before, known := last.state.Self()
+	now, _ := p.state.Self()
+	had, has := len(before.PodCIDRs) > 0, len(now.PodCIDRs) > 0
+	switch {
+	case known && had == has && last.err == nil:
+	case !has:
+		a.log.Error("this node cannot serve pods", "error", plugging.NoPodCIDR(a.cfg.Node))
+	case known && !had:
+		a.log.Info("this node has pod addresses", "podCIDRs", prefixes(now.PodCIDRs))
 	}
 }
 

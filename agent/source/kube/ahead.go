@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -31,6 +32,9 @@ func (c *Cluster) Know(ctx context.Context, namespace, name, uid string) error {
 		return nil
 	}
 	pod, err := c.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsForbidden(err) {
+		poke(c.refused)
+	}
 	if err != nil {
 		return fmt.Errorf("ask for pod %s: %w", key, err)
 	}

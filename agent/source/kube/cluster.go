@@ -33,11 +33,15 @@ type Cluster struct {
 	changed chan struct{}
 
 	informers map[string]cache.SharedIndexInformer
+	// refused gets a value when the API server has refused something.
+	refused chan struct{}
 
 	mu     sync.Mutex
 	errors map[string]string // by resource
-	ahead  map[string]ahead  // by namespace and name
-	told   map[string]seen   // events, by their object's name
+	// missing are the rights that the API server does not give, by resource.
+	missing map[string][]Right
+	ahead   map[string]ahead // by namespace and name
+	told    map[string]seen  // events, by their object's name
 	// snap is the last Snapshot, good as long as nothing has changed since.
 	snap  source.Snapshot
 	fresh bool
@@ -46,20 +50,29 @@ type Cluster struct {
 // Config is how to reach the API server: a kubeconfig file, or with an empty path
 // the in-cluster service account.
 func Config(kubeconfig string) (*rest.Config, error) {
+	var c *rest.Config
+	var err error
 	if kubeconfig == "" {
-		c, err := rest.InClusterConfig()
+		c, err = rest.InClusterConfig()
 		if errors.Is(err, rest.ErrNotInCluster) {
 			return nil, errors.New("no source of state: not in a cluster; give --kubeconfig FILE or --manifests DIR")
 		}
-		return c, err
+	} else {
+		c, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
 	}
-	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	// The client's own brake (5 requests a second) would hold up the ADDs of pods that
+	// start together; the API server shares itself out fairly.
+	c.QPS = -1
+	return c, nil
 }
 
 // New watches with the given client once Run runs; host is for people.
 func New(client kubernetes.Interface, host string, log *slog.Logger) *Cluster {
 	c := &Cluster{
-		client: client, host: host, log: log, changed: make(chan struct{}, 1),
+		client: client, host: host, log: log, changed: make(chan struct{}, 1), refused: make(chan struct{}, 1),
 		errors: map[string]string{}, ahead: map[string]ahead{}, told: map[string]seen{},
 	}
 	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
@@ -121,6 +134,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 			}
 		})
 	}
+	wg.Go(func() { c.rightsLoop(ctx) })
 	wg.Wait()
 	return nil
 }
@@ -129,10 +143,11 @@ func (c *Cluster) Run(ctx context.Context) error {
 func (c *Cluster) failed(resource string, err error) {
 	text := fmt.Sprintf("watch %s: %v", resource, err)
 	if apierrors.IsForbidden(err) {
-		text = fmt.Sprintf("the agent may not list and watch %s: give its service account that right (RBAC): %v", resource, err)
+		poke(c.refused)
 	}
 	c.mu.Lock()
-	known := c.errors[resource] == text
+	// Without one of its rights a watch fails and succeeds in turns: it is told once.
+	known := c.errors[resource] == text || len(c.missing[resource]) > 0
 	c.errors[resource] = text
 	c.mu.Unlock()
 	if !known {
@@ -152,8 +167,12 @@ func (c *Cluster) notify() {
 	c.mu.Lock()
 	c.fresh = false
 	c.mu.Unlock()
+	poke(c.changed)
+}
+
+func poke(c chan<- struct{}) {
 	select {
-	case c.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -211,8 +230,13 @@ func (c *Cluster) read() source.Snapshot {
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(c.missing)) {
+		s.Errors = append(s.Errors, lacking(c.missing[name]))
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.errors)) {
-		s.Errors = append(s.Errors, c.errors[name])
+		if len(c.missing[name]) == 0 { // or that is why
+			s.Errors = append(s.Errors, c.errors[name])
+		}
 	}
 	return s
 }

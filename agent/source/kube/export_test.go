@@ -1,0 +1,5 @@
+package kube
+
+import "time"
+
+func init() { rightsAgain = 200 * time.Millisecond }
