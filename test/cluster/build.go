@@ -61,16 +61,20 @@ func (c cache) plugin(name string) program {
 	return program{dir: c.pluginsDir(), pkg: "github.com/containernetworking/plugins/plugins/" + name + "@" + pluginsVersion}
 }
 
-// programs are all that the cache must hold. root is the checkout.
-func (c cache) programs(root string) []program {
+// programs are all that the cache must hold.
+func (c cache) programs(o options) []program {
 	var all []program
 	version := func(pkg, field, value string) string { return " -X " + pkg + "." + field + "=" + value }
 	base := "k8s.io/component-base/version"
 	ldflags := version(base, "gitVersion", kubernetesVersion) + version(base, "gitMajor", "1") + version(base, "gitMinor", strings.Split(kubernetesVersion, ".")[1])
-	for _, name := range []string{"kube-apiserver", "kubelet", "kube-controller-manager", "kube-scheduler", "kubectl"} {
+	names := []string{"kube-apiserver", "kubelet", "kube-controller-manager", "kube-scheduler", "kubectl"}
+	if o.kubeProxy {
+		names = append(names, "kube-proxy")
+	}
+	for _, name := range names {
 		all = append(all, program{
 			dir: filepath.Dir(c.kubernetes("")), pkg: "k8s.io/kubernetes/cmd/" + name,
-			module: filepath.Join(root, "test/cluster/kubernetes"), ldflags: ldflags,
+			module: filepath.Join(o.root, "test/cluster/kubernetes"), ldflags: ldflags,
 		})
 	}
 	containerd := "github.com/containerd/containerd/v2"

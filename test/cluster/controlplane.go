@@ -25,6 +25,8 @@ type controlPlane struct {
 	cache
 	netns   string
 	address netip.Addr
+	// noPodCIDRs leaves it to others to give nodes their podCIDRs.
+	noPodCIDRs bool
 }
 
 func (c controlPlane) server() string { return fmt.Sprintf("https://%s:%d", c.address, apiPort) }
@@ -36,7 +38,7 @@ func (c controlPlane) start(ctx context.Context, a *authority, nodes []string) e
 	if err := a.issue("apiserver", "kube-apiserver", []string{"system:masters"}, hosts); err != nil {
 		return err
 	}
-	users := []user{controllerManager, scheduler}
+	users := []user{controllerManager, scheduler, kubeProxyUser}
 	for _, node := range nodes {
 		users = append(users, nodeUser(node))
 	}
@@ -99,6 +101,10 @@ func (c controlPlane) forward(ctx context.Context) (string, error) {
 
 func (c controlPlane) processes(etcd string) []process {
 	pki := func(name string) string { return filepath.Join(c.pkiDir(), name) }
+	allocate := []string{"--allocate-node-cidrs", "--cluster-cidr", clusterCIDR}
+	if c.noPodCIDRs {
+		allocate = nil
+	}
 	return []process{
 		{name: "etcd", argv: []string{
 			etcd, "--data-dir", c.etcdDir(), "--unsafe-no-fsync",
@@ -115,11 +121,10 @@ func (c controlPlane) processes(etcd string) []process {
 			"--kubelet-client-certificate", pki("apiserver.crt"), "--kubelet-client-key", pki("apiserver.key"),
 			"--kubelet-preferred-address-types", "InternalIP",
 		}},
-		{name: "kube-controller-manager", argv: []string{
-			c.kubernetes("kube-controller-manager"), "--kubeconfig", c.kubeconfigOf(controllerManager.file),
-			"--allocate-node-cidrs", "--cluster-cidr", clusterCIDR, "--leader-elect=false", "--bind-address", "127.0.0.1",
+		{name: "kube-controller-manager", argv: append([]string{
+			c.kubernetes("kube-controller-manager"), "--kubeconfig", c.kubeconfigOf(controllerManager.file), "--leader-elect=false", "--bind-address", "127.0.0.1",
 			"--use-service-account-credentials", "--service-account-private-key-file", pki("sa.key"), "--root-ca-file", pki("ca.crt"),
-		}},
+		}, allocate...)},
 		{name: "kube-scheduler", argv: []string{
 			c.kubernetes("kube-scheduler"), "--kubeconfig", c.kubeconfigOf(scheduler.file), "--leader-elect=false", "--bind-address", "127.0.0.1",
 		}},

@@ -34,15 +34,11 @@ func disturbCommand(p *place) *cobra.Command {
 // disturb is what a cluster goes through in its life. Each disturbance begins and
 // ends with the pods Ready.
 func (p place) disturb(ctx context.Context, root string, pods int) error {
-	c, err := openCache()
+	t, err := p.trial(root)
 	if err != nil {
 		return err
 	}
-	client, err := p.client()
-	if err != nil {
-		return err
-	}
-	t := trial{p, c, client, pods, root}
+	t.pods = pods
 	var watch stopwatch
 	for _, d := range []struct {
 		name string

@@ -12,9 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// install installs Sluice as a user does: the manifest, with the API server's address
-// filled in. It returns when the nodes are Ready.
-func (p place) install(ctx context.Context, c cache, manifest string, plane controlPlane, nodes int) error {
+// apply applies the manifest as a user does: with the API server's address filled in.
+func (p place) apply(ctx context.Context, c cache, manifest string, plane controlPlane) error {
 	text, err := os.ReadFile(manifest)
 	if err != nil {
 		return err
@@ -25,7 +24,13 @@ func (p place) install(ctx context.Context, c cache, manifest string, plane cont
 	if err != nil {
 		return fmt.Errorf("%s: %w", manifest, err)
 	}
-	if _, err := p.kubectl(ctx, c, edited, "apply", "-f", "-"); err != nil {
+	_, err = p.kubectl(ctx, c, edited, "apply", "-f", "-")
+	return err
+}
+
+// install installs Sluice, and returns when the nodes are Ready.
+func (p place) install(ctx context.Context, c cache, manifest string, plane controlPlane, nodes int) error {
+	if err := p.apply(ctx, c, manifest, plane); err != nil {
 		return err
 	}
 	if err := p.nodesReady(ctx, nodes, 2*time.Minute); err != nil {
@@ -33,7 +38,7 @@ func (p place) install(ctx context.Context, c cache, manifest string, plane cont
 		logs, _ := p.kubectl(ctx, c, nil, "-n", "kube-system", "logs", "ds/sluice", "--tail=20")
 		return fmt.Errorf("%w\n%s%s", err, out, logs)
 	}
-	_, err = p.kubectl(ctx, c, nil, "-n", "kube-system", "rollout", "status", "ds/sluice", "--timeout=60s")
+	_, err := p.kubectl(ctx, c, nil, "-n", "kube-system", "rollout", "status", "ds/sluice", "--timeout=60s")
 	return err
 }
 

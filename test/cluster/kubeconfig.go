@@ -20,6 +20,7 @@ var (
 	admin             = user{"admin", "sluice-cluster-admin", []string{"system:masters"}}
 	controllerManager = user{"controller-manager", "system:kube-controller-manager", nil}
 	scheduler         = user{"scheduler", "system:kube-scheduler", nil}
+	kubeProxyUser     = user{"kube-proxy", "system:kube-proxy", nil}
 )
 
 func nodeUser(node string) user {

@@ -51,12 +51,14 @@ kubelets and containerds, each in namespaces of its own. It needs root.
 		},
 	}
 	root.PersistentFlags().StringVar(&name, "name", name, "which cluster, where several run on one machine")
-	root.AddCommand(upCommand(&p), downCommand(&p), tryCommand(&p), disturbCommand(&p), benchCommand(&p), smokeCommand(&p), kubectlCommand(&p), nodeCommand(&p), forwardCommand(), machineCommand())
+	root.AddCommand(upCommand(&p), downCommand(&p), tryCommand(&p), disturbCommand(&p), rightsCommand(&p), benchCommand(&p), smokeCommand(&p), kubectlCommand(&p), nodeCommand(&p), forwardCommand(), machineCommand())
 	return root
 }
 
 func (o *options) flags(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&o.nodes, "nodes", 2, "how many nodes n1, n2, ... there shall be")
+	cmd.Flags().BoolVar(&o.kubeProxy, "kube-proxy", false, "run kube-proxy on each node")
+	cmd.Flags().BoolVar(&o.noPodCIDRs, "no-pod-cidrs", false, "give nodes no podCIDRs (kube-controller-manager without --allocate-node-cidrs)")
 	cmd.Flags().StringVar(&o.root, "root", ".", "the checkout")
 	cmd.Flags().StringVar(&o.bin, "bin-dir", "", "where the executables are (default: beside this program)")
 }

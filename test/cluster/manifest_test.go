@@ -6,12 +6,15 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-cni/sluice/agent/source/kube"
 )
 
 const manifests = "../../build/manifests"
@@ -102,6 +105,26 @@ func TestTheUninstallerIsOfTheSameImage(t *testing.T) {
 	for _, c := range append(set.Spec.Template.Spec.InitContainers, set.Spec.Template.Spec.Containers...) {
 		if c.Image != sluiceImage {
 			t.Errorf("container %s has image %s, not %s", c.Name, c.Image, sluiceImage)
+		}
+	}
+}
+
+// What the manifest gives is what the agent needs and names when it is missing.
+func TestTheRoleGivesTheRightsThatTheAgentNeeds(t *testing.T) {
+	role, err := readRole("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, needed := rightsOf(role), slices.Clone(kube.Rights)
+	order := func(a, b kube.Right) int { return strings.Compare(a.String(), b.String()) }
+	slices.SortFunc(given, order)
+	slices.SortFunc(needed, order)
+	if !slices.Equal(given, needed) {
+		t.Errorf("build/manifests/sluice.yaml gives %v, the agent (kube.Rights) needs %v", given, needed)
+	}
+	for _, r := range given {
+		if rest := rightsOf(&rbacv1.ClusterRole{Rules: without(role, r)}); slices.Contains(rest, r) || len(rest) != len(given)-1 {
+			t.Errorf("without %s: %v", r, rest)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (t trial) prepareNext(ctx context.Context) error {
 		return err
 	}
 	for _, n := range listing.Nodes {
-		if err := (node{t.place, t.cache, n}).importImages(ctx, []string{archive}); err != nil {
+		if err := (node{t.place, t.cache, n, false}).importImages(ctx, []string{archive}); err != nil {
 			return err
 		}
 	}

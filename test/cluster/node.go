@@ -20,6 +20,8 @@ type node struct {
 	place
 	cache
 	lab.NodeListing
+	// proxied nodes run kube-proxy.
+	proxied bool
 }
 
 // boot starts the node's first process, and with it containerd and kubelet.
@@ -52,6 +54,13 @@ func (n node) boot() error {
 				"--kubeconfig", n.kubeconfigOf(nodeUser(n.Name).file), "--hostname-override", n.Name, "--node-ip", n.Addresses[0].String(),
 			}},
 		},
+	}
+	if n.proxied {
+		proxy, err := n.kubeProxy()
+		if err != nil {
+			return err
+		}
+		m.Services = append(m.Services, proxy)
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {

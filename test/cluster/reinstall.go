@@ -58,7 +58,7 @@ func (t trial) reinstall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	plane := controlPlane{t.place, t.cache, listing.Outside.Netns, listing.Outside.Addresses[0]}
+	plane := controlPlane{t.place, t.cache, listing.Outside.Netns, listing.Outside.Addresses[0], false}
 	// Kubelet says that there is no network once it has looked again.
 	time.Sleep(2 * time.Second)
 	if err := t.install(ctx, t.cache, filepath.Join(t.root, "build/manifests/sluice.yaml"), plane, len(listing.Nodes)); err != nil {

@@ -31,17 +31,37 @@ func (p place) smoke(ctx context.Context, o options, warm bool) error {
 	if err != nil {
 		return err
 	}
-	if missing := c.missing(c.programs(o.root)); warm && len(missing) > 0 {
+	if missing := c.missing(c.programs(o)); warm && len(missing) > 0 {
 		fmt.Printf("NOT RUN: the smoke test on a real cluster: %d programs are not in %s yet; `make cluster` builds them\n", len(missing), c.top)
 		return nil
 	}
 	err = p.up(ctx, o)
 	if err == nil {
-		err = p.try(ctx, 4, false)
+		err = p.prove(ctx, o)
 	}
-	if err := errors.Join(err, p.down(ctx)); err != nil {
+	if err := errors.Join(err, p.down(ctx), p.leftovers()); err != nil {
 		return err
 	}
 	fmt.Println("ok: the smoke test on a real cluster")
 	return nil
+}
+
+// prove tries a cluster that is up, and what it was given in particular.
+func (p place) prove(ctx context.Context, o options) error {
+	t, err := p.trial(o.root)
+	if err != nil {
+		return err
+	}
+	var watch stopwatch
+	if o.noPodCIDRs {
+		if err := watch.phase("no podCIDRs: it is said; given by hand: nodes Ready", func() error { return t.podCIDRs(ctx) }); err != nil {
+			return err
+		}
+	}
+	if o.kubeProxy {
+		if err := watch.phase("the API server answers by its Service", func() error { return t.services(ctx) }); err != nil {
+			return err
+		}
+	}
+	return p.try(ctx, 4, false)
 }

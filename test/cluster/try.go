@@ -89,17 +89,23 @@ func tryCommand(p *place) *cobra.Command {
 	return cmd
 }
 
-// try starts the pods, lets each try all, and deletes them.
-func (p place) try(ctx context.Context, pods int, keep bool) error {
+// trial is one on this cluster; root is the checkout.
+func (p place) trial(root string) (trial, error) {
 	c, err := openCache()
 	if err != nil {
-		return err
+		return trial{}, err
 	}
 	client, err := p.client()
+	return trial{place: p, cache: c, client: client, root: root}, err
+}
+
+// try starts the pods, lets each try all, and deletes them.
+func (p place) try(ctx context.Context, pods int, keep bool) error {
+	t, err := p.trial("")
 	if err != nil {
 		return err
 	}
-	t := trial{place: p, cache: c, client: client, pods: pods}
+	t.pods = pods
 	var watch stopwatch
 	phases := []struct {
 		name string

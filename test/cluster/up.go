@@ -23,6 +23,10 @@ type options struct {
 	bin, root string
 	// bare starts the cluster without installing Sluice.
 	bare bool
+	// kubeProxy runs kube-proxy on each node.
+	kubeProxy bool
+	// noPodCIDRs lets nobody give nodes their podCIDRs, so that they do not become Ready.
+	noPodCIDRs bool
 }
 
 // stopwatch tells how long each phase took.
@@ -60,7 +64,7 @@ func (p place) up(ctx context.Context, o options) error {
 		return err
 	}
 	var watch stopwatch
-	if err := watch.phase("programs from Go modules", func() error { return c.fill(ctx, c.programs(o.root)) }); err != nil {
+	if err := watch.phase("programs from Go modules", func() error { return c.fill(ctx, c.programs(o)) }); err != nil {
 		return err
 	}
 	for _, dir := range []string{p.dir(), p.imagesDir(), p.etcdDir()} {
@@ -84,11 +88,11 @@ func (p place) up(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	plane := controlPlane{p, c, listing.Outside.Netns, listing.Outside.Addresses[0]}
+	plane := controlPlane{p, c, listing.Outside.Netns, listing.Outside.Addresses[0], o.noPodCIDRs}
 	var nodes []node
 	var names []string
 	for _, n := range listing.Nodes {
-		nodes = append(nodes, node{p, c, n})
+		nodes = append(nodes, node{p, c, n, o.kubeProxy})
 		names = append(names, n.Name)
 	}
 	err = watch.phase("control plane", func() error {
@@ -107,14 +111,18 @@ func (p place) up(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if !o.bare {
-		manifest := filepath.Join(o.root, "build/manifests/sluice.yaml")
+	manifest := filepath.Join(o.root, "build/manifests/sluice.yaml")
+	switch {
+	case o.bare:
+	case o.noPodCIDRs:
+		err = watch.phase("Sluice installed", func() error { return p.apply(ctx, c, manifest, plane) })
+	default:
 		err = watch.phase("Sluice installed, nodes Ready", func() error {
 			return p.install(ctx, c, manifest, plane, len(nodes))
 		})
-		if err != nil {
-			return err
-		}
+	}
+	if err != nil {
+		return err
 	}
 	progress("\n%s\n", &watch)
 	return nil
