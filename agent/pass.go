@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/agent/plugging"
+	"github.com/sluice-cni/sluice/agent/reconcile"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -15,7 +16,7 @@ import (
 // The rhythm of passes beside those asked for: a quick look at what has no
 // notification, and a full look at the switch's tables.
 const (
-	tick = time.Second
+	tick = time.Second / 2
 	look = 10 * time.Second
 	// passBound is the longest that one pass may take.
 	passBound = 30 * time.Second
@@ -26,24 +27,35 @@ func (a *Agent) passLoop(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var looked time.Time
+	var drifted, ticked bool
 	for {
-		full := time.Since(looked) >= look
-		if a.onePass(ctx, full) == nil && full {
+		how := reconcile.Trust
+		switch {
+		case drifted || time.Since(looked) >= look:
+			how = reconcile.LookAtAll
+		case ticked:
+			how = reconcile.LookAtGroups
+		}
+		if a.onePass(ctx, how) == nil && how == reconcile.LookAtAll {
 			looked = time.Now()
 		}
+		drifted, ticked = false, false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.kicks:
 		case <-a.src.Changed():
 		case <-a.rec.Lost():
+		case <-a.rec.Drifted():
+			drifted = true
 		case <-ticker.C:
+			ticked = true
 		}
 	}
 }
 
 // onePass looks at everything, renders, applies, and tells those who wait.
-func (a *Agent) onePass(ctx context.Context, full bool) error {
+func (a *Agent) onePass(ctx context.Context, look reconcile.Look) error {
 	ctx, cancel := context.WithTimeout(ctx, passBound)
 	defer cancel()
 	a.mu.Lock()
@@ -53,7 +65,7 @@ func (a *Agent) onePass(ctx context.Context, full bool) error {
 		number: number, snapshot: a.input(), state: last.state, result: last.result,
 		hostSide: last.hostSide, installed: last.installed, since: last.since, problems: last.problems,
 	}
-	p.err = a.apply(ctx, &p, full)
+	p.err = a.apply(ctx, &p, look)
 	a.recMu.Lock()
 	p.flows, p.repaired, p.connection = a.rec.Installed(), a.rec.Repaired(), a.rec.Connection()
 	p.connected = a.rec.Connected()
@@ -114,7 +126,7 @@ func (a *Agent) tellAddresses(last, p passResult) {
 }
 
 // apply is the pass itself. It leaves in p what it found.
-func (a *Agent) apply(ctx context.Context, p *passResult, full bool) error {
+func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) error {
 	if !p.snapshot.Synced {
 		if len(p.snapshot.Errors) > 0 {
 			return fmt.Errorf("nothing is installed before the input can be read whole: %s", p.snapshot.Errors[0])
@@ -130,8 +142,8 @@ func (a *Agent) apply(ctx context.Context, p *passResult, full bool) error {
 		Namespaces: p.snapshot.Objects.Namespaces, Nodes: p.snapshot.Objects.Nodes, Pods: p.snapshot.Objects.Pods,
 	}
 	// Cleared first: what changes from here on is for another pass.
-	look := a.dbChanged.Swap(false) || full || p.state.Node == ""
-	if err := a.lookAtOVSDB(ctx, ovsdb, &s, p, look); err != nil {
+	ask := a.dbChanged.Swap(false) || look == reconcile.LookAtAll || p.state.Node == ""
+	if err := a.lookAtOVSDB(ctx, ovsdb, &s, p, ask); err != nil {
 		a.dbChanged.Store(true)
 		return err
 	}
@@ -140,7 +152,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, full bool) error {
 		p.state, p.result, p.hostSide = s, a.renderer.Render(s), render.HostSide(s)
 	}
 	a.recMu.Lock()
-	err = a.rec.Apply(ctx, p.result.Set, full)
+	err = a.rec.Apply(ctx, p.result.Set, look)
 	p.refused = a.rec.Refused()
 	connection := a.rec.Connection()
 	a.recMu.Unlock()

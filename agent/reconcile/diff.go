@@ -36,7 +36,10 @@ func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
 	if err != nil {
 		return tables{}, err
 	}
-	var t tables
+	t, err := dumpGroups(ctx, sw)
+	if err != nil {
+		return tables{}, err
+	}
 	t.flows = make([]flows.Flow, 0, len(entries))
 	for _, e := range entries {
 		switch {
@@ -48,6 +51,11 @@ func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
 		}
 	}
 	flows.Sort(t.flows)
+	return t, nil
+}
+
+// dumpGroups reads the groups that the switch holds.
+func dumpGroups(ctx context.Context, sw openflow.Switch) (t tables, err error) {
 	groups, err := sw.DumpGroups(ctx)
 	if err != nil {
 		return tables{}, err
@@ -81,7 +89,7 @@ func diffTables(have, want tables) change {
 // order of owners. Those that are the same are passed over.
 func diffOwners(installed, desired []*render.Owned) change {
 	var c change
-	walk(installed, desired, compareOwned, func(h, w **render.Owned) {
+	flows.Walk(installed, desired, compareOwned, func(h, w **render.Owned) {
 		var have, want render.Owned
 		if h != nil {
 			have = **h
@@ -107,7 +115,7 @@ func compareOwned(a, b *render.Owned) int {
 
 // flows adds what turns the flows have into want.
 func (c *change) flows(have, want []flows.Flow) {
-	walk(have, want, flows.Compare, func(h, w *flows.Flow) {
+	flows.Walk(have, want, flows.Compare, func(h, w *flows.Flow) {
 		switch {
 		case w == nil:
 			c.Remove = append(c.Remove, openflow.Entry{Flow: *h})
@@ -119,7 +127,7 @@ func (c *change) flows(have, want []flows.Flow) {
 
 // groups adds what turns the groups have into want.
 func (c *change) groups(have, want []flows.Group) {
-	walk(have, want, flows.CompareGroups, func(h, w *flows.Group) {
+	flows.Walk(have, want, flows.CompareGroups, func(h, w *flows.Group) {
 		switch {
 		case w == nil:
 			c.RemoveGroups = append(c.RemoveGroups, h.ID)
@@ -138,25 +146,4 @@ func (c *change) unmove() {
 		put[g.ID] = true
 	}
 	c.RemoveGroups = slices.DeleteFunc(c.RemoveGroups, func(id uint32) bool { return put[id] })
-}
-
-// walk goes through two sorted lists at once and shows what stands at the same place
-// in both; nil where one of them has nothing there.
-func walk[T any](a, b []T, compare func(a, b T) int, show func(a, b *T)) {
-	for len(a) > 0 || len(b) > 0 {
-		n := -1
-		if len(a) == 0 {
-			n = 1
-		} else if len(b) > 0 {
-			n = compare(a[0], b[0])
-		}
-		var x, y *T
-		if n <= 0 {
-			x, a = &a[0], a[1:]
-		}
-		if n >= 0 {
-			y, b = &b[0], b[1:]
-		}
-		show(x, y)
-	}
 }

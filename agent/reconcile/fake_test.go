@@ -28,6 +28,8 @@ type fakeSwitch struct {
 	applied int
 	dumped  int
 	lost    chan struct{}
+	// events are what Watch tells of; nil tells of nothing.
+	events chan openflow.FlowEvent
 }
 
 func newFake() *fakeSwitch {
@@ -88,13 +90,24 @@ func (s *fakeSwitch) Apply(_ context.Context, c openflow.Change) error {
 	}
 	for _, id := range c.RemoveGroups {
 		delete(s.groups, id)
-		maps.DeleteFunc(s.flows, func(_ flows.Key, f flows.Flow) bool { return slices.Contains(f.Actions, flows.Action(flows.ToGroup{Group: id})) })
+		maps.DeleteFunc(s.flows, func(_ flows.Key, f flows.Flow) bool {
+			return slices.Contains(f.Actions, flows.Action(flows.ToGroup{Group: id}))
+		})
 	}
 	return nil
 }
 
+func (s *fakeSwitch) Watch(context.Context) (<-chan openflow.FlowEvent, error) {
+	if s.events == nil {
+		ended := make(chan openflow.FlowEvent)
+		close(ended)
+		return ended, nil
+	}
+	return s.events, nil
+}
+
 func (s *fakeSwitch) Lost() <-chan struct{} { return s.lost }
-func (s *fakeSwitch) Close() error          { return nil }
+func (s *fakeSwitch) Close() error { return nil }
 
 // holds compares what the switch has with a set.
 func (s *fakeSwitch) holds(set ...*render.Owned) bool {
@@ -147,7 +160,7 @@ func replaceable(sw *fakeSwitch) (r *reconcile.Reconciler, next **fakeSwitch) {
 	return reconcile.New(func(context.Context) (openflow.Switch, error) { return *next, nil }, slog.New(slog.DiscardHandler)), next
 }
 
-func apply(t *testing.T, r *reconcile.Reconciler, look bool, want ...*render.Owned) {
+func apply(t *testing.T, r *reconcile.Reconciler, look reconcile.Look, want ...*render.Owned) {
 	t.Helper()
 	if err := r.Apply(t.Context(), want, look); err != nil {
 		t.Fatal(err)

@@ -34,13 +34,31 @@ type Reconciler struct {
 	repaired uint64
 	// connection counts the switches that were opened.
 	connection uint64
+	drifted    chan struct{}
 }
+
+// Look says how closely to look at the switch.
+type Look int
+
+// The ways to look.
+const (
+	// Trust takes what was left there to be there.
+	Trust Look = iota
+	// LookAtGroups dumps the groups, of whose changes the switch does not tell.
+	LookAtGroups
+	// LookAtAll dumps everything.
+	LookAtAll
+)
 
 // New makes a Reconciler that opens its switch when first needed, and again when
 // it was lost.
 func New(dial Dial, log *slog.Logger) *Reconciler {
-	return &Reconciler{dial: dial, log: log, refused: map[*render.Owned]Refusal{}}
+	return &Reconciler{dial: dial, log: log, refused: map[*render.Owned]Refusal{}, drifted: make(chan struct{}, 1)}
 }
+
+// Drifted gets a value when somebody else has changed the switch's flows: it is time to
+// LookAtAll.
+func (r *Reconciler) Drifted() <-chan struct{} { return r.drifted }
 
 // Lost is closed when the switch has gone; nil (never) while none is open.
 func (r *Reconciler) Lost() <-chan struct{} {
@@ -66,11 +84,11 @@ func (r *Reconciler) Connection() uint64 { return r.connection }
 func (r *Reconciler) Connected() bool { return r.sw != nil }
 
 // Apply makes the switch hold exactly the desired flows and groups, a render.Result's
-// Set. With look it dumps the tables first, whatever is known of them; without, it
-// trusts what it left there, and an owner whose *Owned is the one of last time costs a
-// comparison of two pointers. On an error nothing is presumed, and the next call looks.
+// Set. It looks at the switch first as it is told to, and at everything if nothing is
+// known of it. An owner whose *Owned is the one of last time costs a comparison of two
+// pointers. On an error nothing is presumed, and the next call looks at everything.
 // Owners that the switch refused are no error: see Refused.
-func (r *Reconciler) Apply(ctx context.Context, desired []*render.Owned, look bool) error {
+func (r *Reconciler) Apply(ctx context.Context, desired []*render.Owned, look Look) error {
 	if err := r.apply(ctx, desired, look); err != nil {
 		r.forget()
 		r.disconnectIfLost()
@@ -79,7 +97,7 @@ func (r *Reconciler) Apply(ctx context.Context, desired []*render.Owned, look bo
 	return nil
 }
 
-func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look bool) error {
+func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look Look) error {
 	r.disconnectIfLost()
 	if r.sw == nil {
 		sw, err := r.dial(ctx)
@@ -90,11 +108,24 @@ func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look bo
 		r.forget()
 		r.connection++
 		clear(r.refused) // another switch may be another version
+		if err := r.watch(ctx); err != nil {
+			return err
+		}
 	}
-	r.settleRefused(desired, look)
+	if look == LookAtGroups && r.known {
+		drifted, err := r.groupsDrifted(ctx)
+		if err != nil {
+			return err
+		}
+		if drifted {
+			look = LookAtAll
+		}
+	}
+	all := look == LookAtAll || !r.known
+	r.settleRefused(desired, all)
 	var c change
 	var have []flows.Flow
-	if look || !r.known {
+	if all {
 		found, err := dump(ctx, r.sw)
 		if err != nil {
 			return err
@@ -110,6 +141,37 @@ func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look bo
 	// What is left of owners that are put aside only another look can tell.
 	r.installed, r.known = r.withoutRefused(desired), len(r.refused) == 0
 	return nil
+}
+
+// watch passes on that others change the switch's flows, for as long as it is there.
+// What the switch learns, and forgets, it does itself.
+func (r *Reconciler) watch(ctx context.Context) error {
+	events, err := r.sw.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	go func() { // ends with the connection
+		for e := range events {
+			if e.Kind == openflow.FlowsOwn || e.Flow.Cookie.Kind() == flows.OwnerLearned {
+				continue
+			}
+			select {
+			case r.drifted <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return nil
+}
+
+// groupsDrifted tells whether the switch has other groups than it was left with.
+func (r *Reconciler) groupsDrifted(ctx context.Context) (bool, error) {
+	have, err := dumpGroups(ctx, r.sw)
+	if err != nil {
+		return false, err
+	}
+	want := tables{groups: render.Result{Set: r.installed}.Groups()}
+	return diffTables(have, want).size() > 0, nil
 }
 
 // drift counts and reports what others did to the tables since the last pass.

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/sluice-cni/sluice/agent/reconcile"
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/openflow"
@@ -19,12 +20,12 @@ func TestNothingIsDoneWhereNothingDiffers(t *testing.T) {
 	sw.flows[a.Flows[0].Key()], sw.groups[1] = a.Flows[0], a.Groups[0]
 	r := reconciler(sw)
 	for range 3 {
-		apply(t, r, true, a)
+		apply(t, r, reconcile.LookAtAll, a)
 	}
 	if sw.applied != 0 || r.Repaired() != 0 {
 		t.Errorf("%d bundles, %d repairs", sw.applied, r.Repaired())
 	}
-	apply(t, r, false, a)
+	apply(t, r, reconcile.Trust, a)
 	if sw.dumped != 3 {
 		t.Errorf("%d dumps, want the 3 that were asked for", sw.dumped)
 	}
@@ -34,10 +35,10 @@ func TestOnlyTheOwnerThatChangedIsTouched(t *testing.T) {
 	sw := newFake()
 	r := reconciler(sw)
 	a, b := owned("a", flow(0, 1), flow(0, 2)), owned("b", flow(0, 3))
-	apply(t, r, false, a, b)
+	apply(t, r, reconcile.Trust, a, b)
 	sw.refuse = func(f flows.Flow) error { return errors.New("touched: " + f.String()) }
 	other := owned("b")
-	apply(t, r, false, a, other)
+	apply(t, r, reconcile.Trust, a, other)
 	if !sw.holds(a) || len(r.Refused()) > 0 {
 		t.Errorf("holds %v, refused %v", sw.flows, r.Refused())
 	}
@@ -64,9 +65,9 @@ func TestWhatOthersDidIsPutRightAndCounted(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			sw := newFake()
 			r := reconciler(sw)
-			apply(t, r, false, a)
+			apply(t, r, reconcile.Trust, a)
 			c.harm(sw)
-			apply(t, r, true, a)
+			apply(t, r, reconcile.LookAtAll, a)
 			if !sw.holds(a) || len(sw.strange) != 0 {
 				t.Errorf("left: %v, %v, %v", sw.flows, sw.groups, sw.strange)
 			}
@@ -81,13 +82,63 @@ func TestWhatTheSwitchLearnedIsNoDrift(t *testing.T) {
 	sw := newFake()
 	r := reconciler(sw)
 	a := owned("a", flow(0, 1))
-	apply(t, r, false, a)
+	apply(t, r, reconcile.Trust, a)
 	learned := flow(7, 5)
 	learned.Cookie = flows.Owner{Kind: flows.OwnerLearned, Name: "10.0.0.1:80"}.Cookie(0)
 	sw.flows[learned.Key()] = learned
-	apply(t, r, true, a)
+	apply(t, r, reconcile.LookAtAll, a)
 	if _, ok := sw.flows[learned.Key()]; !ok || r.Repaired() != 0 {
 		t.Errorf("left: %v, repaired %d", sw.flows, r.Repaired())
+	}
+}
+
+func TestWhatOthersDoIsNoticed(t *testing.T) {
+	learned := flows.Flow{Cookie: flows.Owner{Kind: flows.OwnerLearned}.Cookie(0)}
+	for _, c := range []struct {
+		event   openflow.FlowEvent
+		noticed bool
+	}{
+		{openflow.FlowEvent{Kind: openflow.FlowsOwn}, false},
+		{openflow.FlowEvent{Kind: openflow.FlowAdded, Flow: learned}, false},
+		{openflow.FlowEvent{Kind: openflow.FlowRemoved, Flow: learned}, false},
+		{openflow.FlowEvent{Kind: openflow.FlowAdded, Flow: flow(0, 1)}, true},
+		{openflow.FlowEvent{Kind: openflow.FlowRemoved, Flow: flow(0, 1)}, true},
+		{openflow.FlowEvent{Kind: openflow.FlowModified, Flow: flow(0, 1)}, true},
+		{openflow.FlowEvent{Kind: openflow.FlowAdded, Strange: "learn(...)"}, true},
+		{openflow.FlowEvent{Kind: openflow.FlowsResync}, true},
+	} {
+		sw := newFake()
+		sw.events = make(chan openflow.FlowEvent)
+		r := reconciler(sw)
+		apply(t, r, reconcile.Trust)
+		sw.events <- c.event
+		close(sw.events)
+		if c.noticed {
+			<-r.Drifted()
+			continue
+		}
+		select {
+		case <-r.Drifted():
+			t.Errorf("%v was taken for drift", c.event)
+		default:
+		}
+	}
+}
+
+func TestGroupsAreLookedAtByThemselves(t *testing.T) {
+	sw := newFake()
+	r := reconciler(sw)
+	a := withGroups(owned("a", flow(0, 1)), group(1, 1))
+	apply(t, r, reconcile.Trust, a)
+	dumps := sw.dumped
+	apply(t, r, reconcile.LookAtGroups, a)
+	if sw.dumped != dumps || r.Repaired() != 0 {
+		t.Errorf("%d dumps of flows, %d repairs where nothing differs", sw.dumped-dumps, r.Repaired())
+	}
+	sw.groups[1] = group(1, 9)
+	apply(t, r, reconcile.LookAtGroups, a)
+	if !sw.holds(a) || r.Repaired() != 1 {
+		t.Errorf("left %v, %d repairs", sw.groups, r.Repaired())
 	}
 }
 
@@ -95,14 +146,14 @@ func TestALostSwitchIsOpenedAgainAndFilled(t *testing.T) {
 	first, second := newFake(), newFake()
 	r := reconciler(first, second)
 	a := owned("a", flow(0, 1))
-	apply(t, r, false, a)
+	apply(t, r, reconcile.Trust, a)
 	close(first.lost)
-	apply(t, r, false, a)
+	apply(t, r, reconcile.Trust, a)
 	if !second.holds(a) || r.Connection() != 2 || r.Repaired() != 0 {
 		t.Errorf("second switch: %v; connection %d, repaired %d", second.flows, r.Connection(), r.Repaired())
 	}
 	close(second.lost)
-	if err := r.Apply(t.Context(), []*render.Owned{a}, false); err == nil || r.Connected() {
+	if err := r.Apply(t.Context(), []*render.Owned{a}, reconcile.Trust); err == nil || r.Connected() {
 		t.Errorf("without a switch: %v, connected %v", err, r.Connected())
 	}
 }
@@ -110,15 +161,15 @@ func TestALostSwitchIsOpenedAgainAndFilled(t *testing.T) {
 func TestAfterAFailureNothingIsPresumed(t *testing.T) {
 	sw := newFake()
 	r := reconciler(sw)
-	apply(t, r, false, owned("a", flow(0, 1)))
+	apply(t, r, reconcile.Trust, owned("a", flow(0, 1)))
 	sw.fail = errors.New("no answer")
 	b := owned("a", flow(0, 2))
-	if err := r.Apply(t.Context(), []*render.Owned{b}, false); !errors.Is(err, sw.fail) {
+	if err := r.Apply(t.Context(), []*render.Owned{b}, reconcile.Trust); !errors.Is(err, sw.fail) {
 		t.Fatalf("got %v", err)
 	}
 	sw.fail = nil
 	dumps := sw.dumped
-	apply(t, r, false, b)
+	apply(t, r, reconcile.Trust, b)
 	if sw.dumped != dumps+1 || !sw.holds(b) {
 		t.Errorf("%d dumps more, flows %v", sw.dumped-dumps, sw.flows)
 	}
@@ -131,8 +182,8 @@ func TestAFlowMayGoFromOneOwnerToAnother(t *testing.T) {
 		r := reconciler(sw)
 		first := withGroups(owned(names[0], flow(0, 1)), group(1, 1))
 		second := withGroups(owned(names[1], flow(0, 1, flows.ToGroup{Group: 1})), group(1, 2))
-		apply(t, r, false, first)
-		apply(t, r, false, second)
+		apply(t, r, reconcile.Trust, first)
+		apply(t, r, reconcile.Trust, second)
 		if !sw.holds(second) {
 			t.Errorf("from %s to %s: %v, %v", names[0], names[1], sw.flows, sw.groups)
 		}
@@ -188,7 +239,7 @@ func TestAnySequenceEndsInTheLastDesired(t *testing.T) {
 				}
 				return nil
 			}
-			if err := r.Apply(context.Background(), want, harm); err != nil {
+			if err := r.Apply(context.Background(), want, map[bool]reconcile.Look{true: reconcile.LookAtAll}[harm]); err != nil {
 				t.Fatal(err)
 			}
 			others := slices.DeleteFunc(slices.Clone(want), func(o *render.Owned) bool { return o.Owner.Name == refused })
@@ -203,7 +254,7 @@ func TestAnySequenceEndsInTheLastDesired(t *testing.T) {
 			}
 		}
 		sw.refuse = func(flows.Flow) error { return nil }
-		if err := r.Apply(context.Background(), want, true); err != nil {
+		if err := r.Apply(context.Background(), want, reconcile.LookAtAll); err != nil {
 			t.Fatal(err)
 		}
 		if !sw.holds(want...) {

@@ -28,11 +28,11 @@ func refusing(sw *fakeSwitch, port uint32, err error) {
 }
 
 func TestARefusedOwnerStaysAsItWasAndAllElseGoesOn(t *testing.T) {
-	for _, look := range []bool{false, true} {
+	for _, look := range []reconcile.Look{reconcile.Trust, reconcile.LookAtAll} {
 		sw := newFake()
 		r := reconciler(sw)
 		before := owned("bad", flow(0, 1), flow(0, 2))
-		apply(t, r, false, before)
+		apply(t, r, reconcile.Trust, before)
 		refusing(sw, 3, badPort)
 		bad, good := owned("bad", flow(0, 2, flows.DecTTL{}), flow(0, 3)), owned("good", flow(0, 4))
 		apply(t, r, look, bad, good)
@@ -56,16 +56,16 @@ func TestWhatWasRefusedIsNotTriedOverAndOver(t *testing.T) {
 	r := reconciler(sw)
 	refusing(sw, 3, badPort)
 	bad, good := owned("bad", flow(0, 3)), owned("good", flow(0, 4))
-	apply(t, r, false, bad, good)
+	apply(t, r, reconcile.Trust, bad, good)
 	applied := sw.applied
-	apply(t, r, false, bad, good)
-	apply(t, r, true, bad, good)
+	apply(t, r, reconcile.Trust, bad, good)
+	apply(t, r, reconcile.LookAtAll, bad, good)
 	if sw.applied != applied || len(r.Refused()) != 1 {
 		t.Errorf("%d bundles more, refused %v", sw.applied-applied, r.Refused())
 	}
 	// Something else is desired of it.
 	better := owned("bad", flow(0, 5))
-	apply(t, r, false, better, good)
+	apply(t, r, reconcile.Trust, better, good)
 	if !sw.holds(better, good) || len(r.Refused()) != 0 {
 		t.Errorf("holds %v, refused %v", sw.flows, r.Refused())
 	}
@@ -76,9 +76,9 @@ func TestAFullTableIsTriedAgainAtEachLook(t *testing.T) {
 	r := reconciler(sw)
 	refusing(sw, 3, tableFull)
 	a := owned("a", flow(0, 3))
-	apply(t, r, false, a)
+	apply(t, r, reconcile.Trust, a)
 	refusing(sw, 99, tableFull)
-	apply(t, r, true, a)
+	apply(t, r, reconcile.LookAtAll, a)
 	if !sw.holds(a) || len(r.Refused()) != 0 {
 		t.Errorf("holds %v, refused %v", sw.flows, r.Refused())
 	}
@@ -89,9 +89,9 @@ func TestAnotherSwitchIsAskedAgain(t *testing.T) {
 	refusing(first, 3, badPort)
 	r := reconciler(first, second)
 	a := owned("a", flow(0, 3))
-	apply(t, r, false, a)
+	apply(t, r, reconcile.Trust, a)
 	close(first.lost)
-	apply(t, r, false, a)
+	apply(t, r, reconcile.Trust, a)
 	if !second.holds(a) || len(r.Refused()) != 0 {
 		t.Errorf("holds %v, refused %v", second.flows, r.Refused())
 	}
@@ -99,11 +99,11 @@ func TestAnotherSwitchIsAskedAgain(t *testing.T) {
 
 // TestAGroupOfARefusedOwnerStays, since flows that stay still name it.
 func TestAGroupOfARefusedOwnerStays(t *testing.T) {
-	for _, look := range []bool{false, true} {
+	for _, look := range []reconcile.Look{reconcile.Trust, reconcile.LookAtAll} {
 		sw := newFake()
 		r := reconciler(sw)
 		before := withGroups(owned("a", flow(0, 1, flows.ToGroup{Group: 1})), group(1, 1))
-		apply(t, r, false, before)
+		apply(t, r, reconcile.Trust, before)
 		sw.refuseGroup = func(g flows.Group) error {
 			if g.ID == 2 {
 				return &openflow.Error{Type: 6, Code: 3}

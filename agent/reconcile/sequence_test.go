@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/sluice-cni/sluice/agent/reconcile"
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -25,7 +26,7 @@ func TestWhateverHappensTheTablesAreThoseOfAFreshStart(t *testing.T) {
 		r, next := replaceable(sw)
 		states := rapid.SliceOfN(rapid.Custom(statetest.Draw), 1, 4).Draw(t, "states")
 		for range rapid.IntRange(1, 12).Draw(t, "events") {
-			look := false
+			look := reconcile.Trust
 			switch rapid.SampledFrom([]string{"nothing", "agent", "switch", "drift"}).Draw(t, "before") {
 			case "agent":
 				renderer = render.Renderer{}
@@ -38,14 +39,14 @@ func TestWhateverHappensTheTablesAreThoseOfAFreshStart(t *testing.T) {
 				for _, f := range render.Tables(rapid.SampledFrom(states).Draw(t, "foreign")).Flows() {
 					sw.flows[f.Key()] = f
 				}
-				look = true
+				look = reconcile.LookAtAll
 			}
 			s := rapid.SampledFrom(states).Draw(t, "state")
 			if err := r.Apply(context.Background(), renderer.Render(s).Set, look); err != nil {
 				t.Fatal(err)
 			}
 			fresh := newFake()
-			if err := reconciler(fresh).Apply(context.Background(), render.Tables(s).Set, false); err != nil {
+			if err := reconciler(fresh).Apply(context.Background(), render.Tables(s).Set, reconcile.Trust); err != nil {
 				t.Fatal(err)
 			}
 			if !maps.EqualFunc(sw.flows, fresh.flows, flows.Flow.Equal) || !maps.EqualFunc(sw.groups, fresh.groups, flows.Group.Equal) {
@@ -82,4 +83,3 @@ func oneLeads(t *rapid.T, s state.State, sw *fakeSwitch) {
 		}
 	}
 }
-

@@ -6,7 +6,6 @@
 package compare
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,74 +67,48 @@ func (l Lines) empty() bool { return len(l.Removed) == 0 && len(l.Added) == 0 }
 func Sides(from, to Side) Difference {
 	return Difference{
 		Owners:    owners(from.Tables, to.Tables),
-		Groups:    lines(texts(from.Tables.Groups), texts(to.Tables.Groups)),
+		Groups:    lines(texts(from.Tables.Groups()), texts(to.Tables.Groups())),
 		Host:      lines(hostLines(from.Host), hostLines(to.Host)),
 		Conflicts: lines(texts(from.Tables.Conflicts), texts(to.Tables.Conflicts)),
 	}
 }
 
 func owners(from, to render.Result) []Owner {
-	b := book{owners: map[flows.Owner]*Owner{}}
-	old := make(map[flows.Key]flows.Flow, len(from.Flows))
-	for _, f := range from.Flows {
-		old[f.Key()] = f
-	}
-	kept := make(map[flows.Key]bool, len(to.Flows))
-	for _, f := range to.Flows {
-		was, ok := old[f.Key()]
-		switch owner := to.Owners[f.Cookie.Owner()]; {
-		case !ok:
-			o := b.of(owner)
-			o.Added = append(o.Added, f)
-			continue
-		case was.Equal(f):
-		case was.Cookie.Owner() == f.Cookie.Owner():
-			o := b.of(owner)
-			o.Changed = append(o.Changed, Change{was, f})
-		default: // another owner's from now on
-			o := b.of(owner)
-			o.Added = append(o.Added, f)
-			continue
+	var out []Owner
+	order := func(a, b *render.Owned) int { return flows.CompareOwners(a.Owner, b.Owner) }
+	flows.Walk(from.Set, to.Set, order, func(was, is **render.Owned) {
+		var o Owner
+		var before, after []flows.Flow
+		if was != nil {
+			o.Owner, before = (*was).Owner, (*was).Flows
 		}
-		kept[f.Key()] = true
-	}
-	for _, f := range from.Flows {
-		if !kept[f.Key()] {
-			o := b.of(from.Owners[f.Cookie.Owner()])
-			o.Removed = append(o.Removed, f)
+		if is != nil {
+			o.Owner, after = (*is).Owner, (*is).Flows
 		}
-	}
-	before, after := owning(from), owning(to)
-	out := make([]Owner, 0, len(b.owners))
-	for _, o := range b.owners {
-		if before[o.Owner] && after[o.Owner] {
-			o.Facts = facts(*o)
+		o.compare(before, after)
+		if len(o.Removed)+len(o.Added)+len(o.Changed) == 0 {
+			return
 		}
-		out = append(out, *o)
-	}
-	slices.SortFunc(out, func(a, b Owner) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+		if len(before) > 0 && len(after) > 0 {
+			o.Facts = facts(o)
+		}
+		out = append(out, o)
 	})
 	return out
 }
 
-// book gathers differences by owner.
-type book struct{ owners map[flows.Owner]*Owner }
-
-func (b book) of(o flows.Owner) *Owner {
-	if b.owners[o] == nil {
-		b.owners[o] = &Owner{Owner: o}
-	}
-	return b.owners[o]
-}
-
-// owning are the owners that have flows.
-func owning(r render.Result) map[flows.Owner]bool {
-	out := map[flows.Owner]bool{}
-	for _, f := range r.Flows {
-		out[r.Owners[f.Cookie.Owner()]] = true
-	}
-	return out
+// compare fills in what differs.
+func (o *Owner) compare(before, after []flows.Flow) {
+	flows.Walk(before, after, flows.Compare, func(was, is *flows.Flow) {
+		switch {
+		case is == nil:
+			o.Removed = append(o.Removed, *was)
+		case was == nil:
+			o.Added = append(o.Added, *is)
+		case !was.Equal(*is):
+			o.Changed = append(o.Changed, Change{*was, *is})
+		}
+	})
 }
 
 func texts[T fmt.Stringer](list []T) []string {

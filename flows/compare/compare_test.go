@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-cni/sluice/flows/compare"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/flows/state/statetest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -164,14 +165,14 @@ func TestWords(t *testing.T) {
 func TestFlowsAreCounted(t *testing.T) {
 	owner := flows.Owner{Kind: flows.OwnerPod, Name: "default/a"}
 	tables := func(priority uint16, ports ...uint32) compare.Side {
-		r := render.Result{Owners: map[flows.Cookie]flows.Owner{owner.Cookie(0): owner}}
+		o := &render.Owned{Owner: owner}
 		for _, p := range ports {
-			r.Flows = append(r.Flows, flows.Flow{Priority: priority, Cookie: owner.Cookie(flows.RuleEnter), Match: flows.Match{}.InPort(p)})
+			o.Flows = append(o.Flows, flows.Flow{Priority: priority, Cookie: owner.Cookie(flows.RuleEnter), Match: flows.Match{}.InPort(p)})
 		}
-		return compare.Side{Tables: r}
+		return compare.Side{Tables: render.Result{Set: []*render.Owned{o}}}
 	}
 	changed := tables(1, 1, 2, 3)
-	changed.Tables.Flows[0].Actions = []flows.Action{flows.DecTTL{}}
+	changed.Tables.Set[0].Flows[0].Actions = []flows.Action{flows.DecTTL{}}
 	for _, c := range []struct {
 		from, to compare.Side
 		want     string
@@ -198,8 +199,8 @@ func TestANodeThatThereIsNotHasNothing(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	}
-	if n != len(s.Tables.Flows) || len(d.Host.Added) == 0 || len(d.Host.Removed) > 0 {
-		t.Errorf("%d of %d flows, host %v", n, len(s.Tables.Flows), d.Host)
+	if n != len(s.Tables.Flows()) || len(d.Host.Added) == 0 || len(d.Host.Removed) > 0 {
+		t.Errorf("%d of %d flows, host %v", n, len(s.Tables.Flows()), d.Host)
 	}
 }
 
@@ -207,8 +208,8 @@ func TestGroupsAreCompared(t *testing.T) {
 	group := func(id uint32, weight uint16) flows.Group {
 		return flows.Group{ID: id, Method: "dp_hash", Buckets: []flows.Bucket{{ID: 1, Weight: weight}}}
 	}
-	from := compare.Side{Tables: render.Result{Groups: []flows.Group{group(1, 100), group(2, 100)}}}
-	to := compare.Side{Tables: render.Result{Groups: []flows.Group{group(1, 100), group(2, 200)}}}
+	from := compare.Side{Tables: render.Result{Set: []*render.Owned{{Groups: []flows.Group{group(1, 100), group(2, 100)}}}}}
+	to := compare.Side{Tables: render.Result{Set: []*render.Owned{{Groups: []flows.Group{group(1, 100), group(2, 200)}}}}}
 	want := "# groups: 1 group added, 1 group removed\n-" + group(2, 100).String() + "\n+" + group(2, 200).String() + "\n"
 	if got := compare.Sides(from, to).String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -228,39 +229,17 @@ func TestAConflictThatComesIsADifference(t *testing.T) {
 	}
 }
 
-// drawState makes a small cluster in which podCIDRs, addresses and names are shared.
-func drawState(t *rapid.T) state.State {
-	s := state.State{Node: "n1"}
-	cidr := rapid.SampledFrom([]string{"10.244.1.0/24", "10.244.2.0/24", "fd00:1::/64"})
-	name := rapid.SampledFrom([]string{"n1", "n2", "n3"})
-	for _, n := range rapid.SliceOfNDistinct(name, 0, 3, rapid.ID[string]).Draw(t, "nodes") {
-		node := state.Node{Name: n, Ready: rapid.Bool().Draw(t, "ready")}
-		for _, c := range rapid.SliceOfNDistinct(cidr, 0, 2, rapid.ID[string]).Draw(t, "podCIDRs") {
-			node.PodCIDRs = append(node.PodCIDRs, netip.MustParsePrefix(c))
-		}
-		if rapid.Bool().Draw(t, "addressed") {
-			node.Addresses = []netip.Addr{netip.MustParseAddr(rapid.SampledFrom([]string{"10.9.0.1", "10.9.0.2", "fd09::1"}).Draw(t, "address"))}
-		}
-		s.Nodes = append(s.Nodes, node)
-	}
-	for _, p := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), 0, 3, rapid.ID[string]).Draw(t, "pods") {
-		ip := rapid.SampledFrom([]string{"10.244.1.2", "10.244.1.3", "fd00:1::2"}).Draw(t, "podIP")
-		s.Pods = append(s.Pods, state.Pod{Namespace: "default", Name: p, Node: "n1", Addresses: []netip.Addr{netip.MustParseAddr(ip)}})
-	}
-	return s
-}
-
 // TestADifferenceAppliedIsTheOtherSide: the flows of one side without what is removed and
 // with what is added are those of the other, and each stands with its owner.
 func TestADifferenceAppliedIsTheOtherSide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		from, to := side(drawState(t)), side(drawState(t))
+		from, to := side(statetest.Draw(t)), side(statetest.Draw(t))
 		have := map[string]bool{}
-		for _, f := range from.Tables.Flows {
+		for _, f := range from.Tables.Flows() {
 			have[f.String()] = true
 		}
 		remove := func(o compare.Owner, f flows.Flow) {
-			if !have[f.String()] || from.Tables.Owners[f.Cookie.Owner()] != o.Owner {
+			if !have[f.String()] || from.Tables.Owners()[f.Cookie.Owner()] != o.Owner {
 				t.Fatalf("%s loses what is not its own: %s", o, f)
 			}
 			delete(have, f.String())
@@ -282,13 +261,13 @@ func TestADifferenceAppliedIsTheOtherSide(t *testing.T) {
 				have[f.String()] = true
 			}
 		}
-		for _, f := range to.Tables.Flows {
+		for _, f := range to.Tables.Flows() {
 			if !have[f.String()] {
 				t.Fatalf("not there afterwards: %s", f)
 			}
 		}
-		if len(have) != len(to.Tables.Flows) {
-			t.Fatalf("%d flows afterwards, not %d", len(have), len(to.Tables.Flows))
+		if len(have) != len(to.Tables.Flows()) {
+			t.Fatalf("%d flows afterwards, not %d", len(have), len(to.Tables.Flows()))
 		}
 		if !compare.Sides(to, to).Empty() {
 			t.Fatal("a side differs from itself")

@@ -18,6 +18,9 @@ type Switch interface {
 	// packet meets half of it. On an error none of them has changed. Meters are not
 	// part of the bundle: see Change.
 	Apply(ctx context.Context, c Change) error
+	// Watch tells of all changes to the flows from its return on, until the connection
+	// is lost; it can be called once. See Conn.Watch.
+	Watch(ctx context.Context) (<-chan FlowEvent, error)
 	// Lost is closed once the switch can no longer be reached by this Switch: it
 	// has been restarted, or the bridge has gone. A new one must be dialled, and
 	// what was installed must be presumed gone.

@@ -76,7 +76,7 @@ func TestNoPacketMeetsHalfOfAChange(t *testing.T) {
 	defer r.Close()
 	put := func(set ...*render.Owned) {
 		t.Helper()
-		if err := r.Apply(t.Context(), set, false); err != nil {
+		if err := r.Apply(t.Context(), set, reconcile.Trust); err != nil {
 			t.Fatal(err)
 		}
 	}
