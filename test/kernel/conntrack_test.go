@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-cni/sluice/ovs/daemon"
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
+	"github.com/sluice-cni/sluice/test/traffic"
 )
 
 // TestConnectionsSurviveARestart: the entries of a conntrack zone are the kernel's and
@@ -34,9 +35,9 @@ func TestConnectionsSurviveARestart(t *testing.T) {
 				"table=1,priority=1,ip,ct_state=+trk+new,actions="+new+"\n"))
 	}
 	load("ct(commit,zone=100),output:ALL")
-	serveEcho(t, server)
-	s := connect(t, "TCP through conntrack", "tcp4", client, netip.MustParseAddr("10.1.0.2"))
-	s.begin()
+	traffic.ServeEcho(t, server)
+	s := traffic.Connect(t, "TCP through conntrack", "tcp4", client, netip.MustParseAddr("10.1.0.2"))
+	s.Begin()
 	entry := func() string {
 		for line := range strings.Lines(ovs.Appctl("dpctl/dump-conntrack", "zone=100")) {
 			if strings.Contains(line, "ESTABLISHED") {
@@ -62,7 +63,7 @@ func TestConnectionsSurviveARestart(t *testing.T) {
 		t.Errorf("the entry was\n%sand is\n%s", before, after)
 	}
 	time.Sleep(time.Second)
-	s.end(t, span{})
+	s.End(t, traffic.Span{})
 	err := netns.Do(client, func() error {
 		conn, err := net.DialTimeout("tcp4", "10.1.0.2:9000", time.Second)
 		if err == nil {

@@ -44,6 +44,11 @@ func up(t *testing.T, pods ...int) *lab.Lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), slow.Bound(20*time.Second))
+		defer cancel()
+		if err := l.Consistent(ctx); err != nil {
+			t.Error(err)
+		}
 		if t.Failed() {
 			logEnds(t, l)
 		}
@@ -151,10 +156,4 @@ func eventually(t *testing.T, what string, bound time.Duration, ask func() error
 			t.Fatalf("%s: not within %s: %v", what, bound, err)
 		}
 	}
-}
-
-// measured prints a line that test.sh shows also when all is well.
-func measured(t *testing.T, format string, args ...any) {
-	t.Helper()
-	t.Logf("measured: "+t.Name()[strings.LastIndex(t.Name(), "/")+1:]+": "+format, args...)
 }

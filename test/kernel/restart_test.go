@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-cni/sluice/ovs/db"
 	"github.com/sluice-cni/sluice/test/lab"
 	"github.com/sluice-cni/sluice/test/slow"
+	"github.com/sluice-cni/sluice/test/traffic"
 )
 
 // restoreWait is the key with which a starting ovs-vswitchd waits for its tables.
@@ -33,10 +34,10 @@ func TestARestartOfVswitchdLosesNothing(t *testing.T) {
 	const pods = 10
 	l := up(t, pods, 1)
 	for i := range pods {
-		serveEcho(t, pod(t, l, fmt.Sprintf("%c1", 'a'+i)).Netns)
+		traffic.ServeEcho(t, pod(t, l, fmt.Sprintf("%c1", 'a'+i)).Netns)
 	}
-	serveEcho(t, pod(t, l, "a2").Netns)
-	serveEcho(t, outside(t, l).Netns)
+	traffic.ServeEcho(t, pod(t, l, "a2").Netns)
+	traffic.ServeEcho(t, outside(t, l).Netns)
 	for _, c := range []struct {
 		name string
 		// end ends ovs-vswitchd.
@@ -70,20 +71,20 @@ func restart(t *testing.T, l *lab.Lab, pods int, end func(*testing.T), agent boo
 	})
 	// The kernel forgets all flows, so that the pairs of `fresh` are new to it.
 	run(t, l, "node/n1", "ovs-appctl", "revalidator/purge")
-	streams := []*stream{
-		ping(t, "ping on one node", a1.Netns, b1.Addresses[0]),
-		ping(t, "ping from the node to a pod", n1.Netns, a1.Addresses[0]),
-		connect(t, "UDP on one node", "udp4", a1.Netns, b1.Addresses[0]),
-		connect(t, "TCP on one node", "tcp4", a1.Netns, b1.Addresses[0]),
-		connect(t, "TCP to outside, masqueraded", "tcp4", a1.Netns, outside(t, l).Addresses[0]),
+	streams := []*traffic.Stream{
+		traffic.Ping(t, "ping on one node", a1.Netns, b1.Addresses[0]),
+		traffic.Ping(t, "ping from the node to a pod", n1.Netns, a1.Addresses[0]),
+		traffic.Connect(t, "UDP on one node", "udp4", a1.Netns, b1.Addresses[0]),
+		traffic.Connect(t, "TCP on one node", "tcp4", a1.Netns, b1.Addresses[0]),
+		traffic.Connect(t, "TCP to outside, masqueraded", "tcp4", a1.Netns, outside(t, l).Addresses[0]),
 	}
-	tunnelled := []*stream{
-		ping(t, "ping across nodes", a1.Netns, a2.Addresses[0]),
-		connect(t, "UDP across nodes", "udp4", a1.Netns, a2.Addresses[0]),
-		connect(t, "TCP across nodes", "tcp4", a1.Netns, a2.Addresses[0]),
+	tunnelled := []*traffic.Stream{
+		traffic.Ping(t, "ping across nodes", a1.Netns, a2.Addresses[0]),
+		traffic.Connect(t, "UDP across nodes", "udp4", a1.Netns, a2.Addresses[0]),
+		traffic.Connect(t, "TCP across nodes", "tcp4", a1.Netns, a2.Addresses[0]),
 	}
 	for _, s := range slices.Concat(streams, tunnelled) {
-		s.begin()
+		s.Begin()
 	}
 	time.Sleep(slow.Bound(500 * time.Millisecond))
 	fresh := newConnections(t, l, pods)
@@ -118,26 +119,26 @@ func restart(t *testing.T, l *lab.Lab, pods int, end func(*testing.T), agent boo
 	if started.After(up) {
 		share = released.Sub(started)
 	}
-	measured(t, "vswitchd was away for %d ms, and released after %d ms, of which %d ms are the agent's",
+	traffic.Measured(t, "vswitchd was away for %d ms, and released after %d ms, of which %d ms are the agent's",
 		up.Sub(began).Milliseconds(), released.Sub(began).Milliseconds(), share.Milliseconds())
-	measured(t, "%d new connections were begun, the longest wait was %d ms", waits.number, waits.longest.Milliseconds())
+	traffic.Measured(t, "%d new connections were begun, the longest wait was %d ms", waits.number, waits.longest.Milliseconds())
 	for _, s := range slices.Concat(streams, tunnelled) {
-		s.stop()
+		s.Stop()
 	}
 	for _, s := range streams {
-		s.end(t, span{})
+		s.End(t, traffic.Span{})
 	}
 	// Open vSwitch 3.1.0 (Debian 12) makes the tunnel's device anew when it starts; seen
 	// with `ip monitor link`. Upstream has since mended it ("ofproto: Fix re-creation of
 	// tunnel backing interfaces on restart", February 2023). What is sent while there is
 	// no device is lost. Nothing else may be, and nothing at all where the device stays.
 	renewed := device()
-	if renewed != (span{}) {
-		measured(t, "this Open vSwitch made the tunnel's device anew: it was away for %d ms", renewed.length().Milliseconds())
-		renewed = span{renewed.from.Add(-slow.Bound(interval)), renewed.to.Add(slow.Bound(interval))}
+	if renewed != (traffic.Span{}) {
+		traffic.Measured(t, "this Open vSwitch made the tunnel's device anew: it was away for %d ms", renewed.Length().Milliseconds())
+		renewed = traffic.Span{From: renewed.From.Add(-slow.Bound(traffic.Interval)), To: renewed.To.Add(slow.Bound(traffic.Interval))}
 	}
 	for _, s := range tunnelled {
-		s.end(t, renewed)
+		s.End(t, renewed)
 	}
 	if waits.err != nil {
 		t.Error(waits.err)
@@ -218,7 +219,7 @@ func watchRestart(n lab.NodeListing, ovsdb *db.Client) func(bound time.Duration)
 }
 
 // watchDevice looks at a device from now on; what it returns tells how long it was away.
-func watchDevice(t *testing.T, namespace, name string) func() span {
+func watchDevice(t *testing.T, namespace, name string) func() traffic.Span {
 	t.Helper()
 	ns, err := vnetns.GetFromPath(namespace)
 	if err != nil {
@@ -229,24 +230,24 @@ func watchDevice(t *testing.T, namespace, name string) func() span {
 	if err := netlink.LinkSubscribeAt(ns, updates, done); err != nil {
 		t.Fatal(err)
 	}
-	result := make(chan span, 1)
+	result := make(chan traffic.Span, 1)
 	go func() {
-		var away span
+		var away traffic.Span
 		for u := range updates {
 			if u.Attrs().Name != name {
 				continue
 			}
 			there := u.Header.Type == unix.RTM_NEWLINK && u.Flags&unix.IFF_UP != 0 && u.Attrs().MasterIndex != 0
 			switch {
-			case !there && away.from.IsZero():
-				away.from = time.Now()
-			case there && !away.from.IsZero() && away.to.IsZero():
-				away.to = time.Now()
+			case !there && away.From.IsZero():
+				away.From = time.Now()
+			case there && !away.From.IsZero() && away.To.IsZero():
+				away.To = time.Now()
 			}
 		}
 		result <- away
 	}()
-	return func() span {
+	return func() traffic.Span {
 		close(done)
 		return <-result
 	}

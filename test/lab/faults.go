@@ -5,11 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kill ends a daemon of a node with SIGKILL, as a crash would, and returns when
 // it is gone. Until Start it stays away.
 func (l *Lab) Kill(ctx context.Context, node string, d Daemon) error {
+	return l.endDaemon(ctx, node, d, "killed", host.kill)
+}
+
+// StopAgent ends a node's agent with SIGTERM, as its supervisor does, and returns when
+// it is gone. Until Start it stays away.
+func (l *Lab) StopAgent(ctx context.Context, node string) error {
+	return l.endDaemon(ctx, node, Agent, "stopped", func(h host, ctx context.Context, _ Daemon) error {
+		if err := h.agentProcess().end(ctx, unix.SIGTERM); err != nil {
+			return fmt.Errorf("node %s: stop the agent: %w", h.name, err)
+		}
+		return nil
+	})
+}
+
+// endDaemon ends one of a node's daemons and says so.
+func (l *Lab) endDaemon(ctx context.Context, node string, d Daemon, how string, end func(host, context.Context, Daemon) error) error {
 	s, h, err := l.beginAt(ctx, node)
 	if err != nil {
 		return err
@@ -21,13 +39,13 @@ func (l *Lab) Kill(ctx context.Context, node string, d Daemon) error {
 		return err
 	}
 	pid := h.pid(d)
-	if err := h.kill(ctx, d); err != nil {
+	if err := end(h, ctx, d); err != nil {
 		return err
 	}
 	if pid == 0 {
 		l.out.printf("node %s: %s was not running", node, d)
 	} else {
-		l.out.printf("node %s: %s (process %d) killed", node, d, pid)
+		l.out.printf("node %s: %s (process %d) %s", node, d, pid, how)
 	}
 	return nil
 }

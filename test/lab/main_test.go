@@ -90,6 +90,7 @@ func up(t *testing.T, options lab.Options) *lab.Lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		consistent(t, l)
 		if t.Failed() {
 			logAgents(t, l)
 		}
@@ -99,6 +100,17 @@ func up(t *testing.T, options lab.Options) *lab.Lab {
 		expectGone(t, l.Name())
 	})
 	return l
+}
+
+// consistent holds the invariants against all nodes, if the lab is still up: whatever a
+// test did, things fit together in the end.
+func consistent(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), slow.Bound(20*time.Second))
+	defer cancel()
+	if err := l.Consistent(ctx); err != nil && !errors.As(err, new(*lab.NotUpError)) {
+		t.Error(err)
+	}
 }
 
 // logAgents shows the ends of the agents' logs.

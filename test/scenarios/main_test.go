@@ -57,7 +57,13 @@ func testContext(t *testing.T) context.Context {
 // up starts a lab that ends with the test. On failure the agents' logs are printed.
 func up(t *testing.T, o lab.Options) *lab.Lab {
 	t.Helper()
-	o.BinDir = binDir
+	return upFrom(t, binDir, o)
+}
+
+// upFrom starts a lab with the executables of a directory.
+func upFrom(t *testing.T, dir string, o lab.Options) *lab.Lab {
+	t.Helper()
+	o.BinDir = dir
 	o.Name = labName(t)
 	l, err := lab.Up(testContext(t), o)
 	if err != nil {
@@ -81,25 +87,10 @@ func up(t *testing.T, o lab.Options) *lab.Lab {
 // test did, ports, cables, namespaces, addresses and flows fit together in the end.
 func consistent(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	list, err := l.List()
-	if err != nil {
-		t.Error(err)
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*bound)
 	defer cancel()
-	for _, n := range list.Nodes {
-		if n.PIDs.Agent == 0 {
-			continue
-		}
-		// Containers whose namespace went with the test are collected by the agent.
-		eventually(t, n.Name+" is consistent", func() error {
-			broken, err := api.NewClient(n.AgentSocket).Check(ctx)
-			if err != nil || len(broken) == 0 {
-				return err
-			}
-			return fmt.Errorf("%+v", broken)
-		})
+	if err := l.Consistent(ctx); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,0 +1,157 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/test/slow"
+)
+
+// Interval is the time between two messages of a stream that sets none of its own.
+const Interval = 20 * time.Millisecond
+
+// Stream is traffic that goes on until it is ended: numbered messages, one each
+// interval, each of which is to come back.
+type Stream struct {
+	Name string
+	// Every is the time between two messages.
+	Every time.Duration
+
+	// send and receive carry one message's number; receive may return others' too.
+	send    func(uint32) error
+	receive func() (uint32, error)
+	close   func()
+
+	stop             context.CancelFunc
+	sender, receiver sync.WaitGroup
+
+	mu sync.Mutex
+	// sent are the times of the messages, by their numbers.
+	sent     []time.Time
+	answered map[uint32]bool
+	silence  time.Duration
+	broken   error
+}
+
+// Begin starts the stream's traffic.
+func (s *Stream) Begin() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop, s.answered = cancel, map[uint32]bool{}
+	s.sender.Go(func() {
+		tick := time.NewTicker(s.Every)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			s.mu.Lock()
+			n := uint32(len(s.sent))
+			s.sent = append(s.sent, time.Now())
+			s.mu.Unlock()
+			if err := s.send(n); err != nil {
+				s.fail(err)
+				return
+			}
+			<-tick.C
+		}
+	})
+	s.receiver.Go(func() {
+		for last := time.Now(); ; {
+			n, err := s.receive()
+			if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EBADF) {
+				return
+			}
+			if err != nil {
+				s.fail(err)
+				return
+			}
+			s.mu.Lock()
+			s.answered[n] = true
+			s.silence = max(s.silence, time.Since(last))
+			s.mu.Unlock()
+			last = time.Now()
+		}
+	})
+}
+
+func (s *Stream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.broken = err
+	}
+}
+
+// lost are the messages that have not come back, by when they were sent.
+func (s *Stream) lost() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var lost []time.Time
+	for n, at := range s.sent {
+		if !s.answered[uint32(n)] {
+			lost = append(lost, at)
+		}
+	}
+	return lost
+}
+
+// Span is a time in which messages may be lost; the zero value is none.
+type Span struct{ From, To time.Time }
+
+func (s Span) holds(at time.Time) bool { return at.After(s.From) && at.Before(s.To) }
+
+// Length of the span.
+func (s Span) Length() time.Duration { return s.To.Sub(s.From) }
+
+// Result is what became of a stream.
+type Result struct {
+	Sent int
+	// Lost are the times at which the messages were sent that never came back.
+	Lost []time.Time
+	// Silence is the longest time without an answer.
+	Silence time.Duration
+	// Broken is why the stream ended before it was told to.
+	Broken error
+}
+
+// Stop ends the sending; End and Finish do so too.
+func (s *Stream) Stop() { s.stop() }
+
+// Finish stops the stream, waits for what is still under way, and tells what became
+// of it.
+func (s *Stream) Finish() Result {
+	s.stop()
+	s.sender.Wait()
+	for until := time.Now().Add(slow.Bound(time.Second)); len(s.lost()) > 0 && time.Now().Before(until); {
+		time.Sleep(Interval)
+	}
+	lost := s.lost()
+	s.close()
+	s.receiver.Wait()
+	return Result{len(s.sent), lost, s.silence, s.broken}
+}
+
+// End finishes the stream, and fails the test for whatever was lost, except within
+// that time.
+func (s *Stream) End(t *testing.T, except Span) {
+	t.Helper()
+	r := s.Finish()
+	Measured(t, "%s: %d of %d lost, longest silence %d ms", s.Name, len(r.Lost), r.Sent, r.Silence.Milliseconds())
+	if r.Broken != nil || len(r.Lost) == r.Sent {
+		t.Errorf("%s broke: %v", s.Name, r.Broken)
+	}
+	if unexcused := slices.DeleteFunc(slices.Clone(r.Lost), except.holds); len(unexcused) > 0 {
+		t.Errorf("%s: lost %d of %d messages", s.Name, len(unexcused), r.Sent)
+	}
+}
+
+// Measured prints a line that is worth showing also when all is well.
+func Measured(t *testing.T, format string, args ...any) {
+	t.Helper()
+	t.Logf("measured: "+t.Name()[strings.LastIndex(t.Name(), "/")+1:]+": "+format, args...)
+}
