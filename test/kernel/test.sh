@@ -18,6 +18,7 @@ seconds() { echo "kernel: $1 in $(($(date +%s) - began)) s"; }
 began=$(date +%s)
 mkdir -p "$tmp/bin" "$tmp/tests" out
 go build -trimpath -ldflags '-s -w' -o "$tmp/bin/" ./cmd/...
+go build -trimpath -ldflags '-s -w' -tags pipeline_next -o "$tmp/bin/sluice-agent-next" ./cmd/sluice-agent
 packages=()
 case ${1:-} in
 smoke) ;;

@@ -158,7 +158,8 @@ func ready(t *testing.T, l *lab.Lab, name string) {
 // table, and each one in it, differs (flows/output_next.go).
 func buildNext(t *testing.T) string {
 	t.Helper()
-	if path := os.Getenv("SLUICE_NEXT_AGENT"); path != "" {
+	// On a machine without Go whoever made the executables has made it, too.
+	if path := executable("sluice-agent-next"); exec.Command(path, "--version").Run() == nil {
 		return path
 	}
 	path := filepath.Join(t.TempDir(), "sluice-agent-next")
@@ -236,22 +237,4 @@ func without(a, b []flows.Flow) []flows.Flow {
 		}
 	}
 	return out
-}
-
-// TestOVSDBRestartsUnnoticed: ovsdb-server gone for a while, and back.
-func TestOVSDBRestartsUnnoticed(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 2})
-	serveAll(t, l)
-	w := begin(t, l)
-	time.Sleep(settle)
-	if err := l.Kill(testContext(t), "n1", lab.OVSDB); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(settle)
-	if err := l.Start(testContext(t), "n1", lab.OVSDB); err != nil {
-		t.Fatal(err)
-	}
-	ready(t, l, "n1")
-	time.Sleep(settle)
-	w.end(t)
 }

@@ -31,6 +31,7 @@ type Stream struct {
 	close   func()
 
 	stop             context.CancelFunc
+	stopped          time.Time
 	sender, receiver sync.WaitGroup
 
 	mu sync.Mutex
@@ -120,14 +121,22 @@ type Result struct {
 }
 
 // Stop ends the sending; End and Finish do so too.
-func (s *Stream) Stop() { s.stop() }
+func (s *Stream) Stop() {
+	s.stop()
+	s.sender.Wait()
+	if s.stopped.IsZero() {
+		s.stopped = time.Now()
+	}
+}
+
+// late is how long after its end a stream's last answers may come.
+const late = time.Second
 
 // Finish stops the stream, waits for what is still under way, and tells what became
 // of it.
 func (s *Stream) Finish() Result {
-	s.stop()
-	s.sender.Wait()
-	for until := time.Now().Add(slow.Bound(time.Second)); len(s.lost()) > 0 && time.Now().Before(until); {
+	s.Stop()
+	for until := s.stopped.Add(slow.Bound(late)); len(s.lost()) > 0 && time.Now().Before(until); {
 		time.Sleep(Interval)
 	}
 	lost := s.lost()
