@@ -80,7 +80,7 @@ func TestNoPacketMeetsHalfOfAChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	passed := traffic(t, from, to)
+	passed := bothKinds(t, from, to)
 
 	const swaps = 5000
 	for i := range swaps {
@@ -113,9 +113,9 @@ func TestNoPacketMeetsHalfOfAChange(t *testing.T) {
 	}
 }
 
-// traffic sends forbidden and allowed packets from many ports until the test ends.
+// bothKinds sends forbidden and allowed packets from many ports until the test ends.
 // Passed counts those that arrived.
-func traffic(t *testing.T, from, to *device) (passed func() (allowed, forbidden uint64)) {
+func bothKinds(t *testing.T, from, to *device) (passed func() (allowed, forbidden uint64)) {
 	t.Helper()
 	src, dst := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	var frames [][]byte
