@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/flows/render"
 )
@@ -25,13 +25,19 @@ type Host struct {
 	// applied is the state that was put in place last; a difference found while the
 	// desired state is still the same is somebody else's doing.
 	applied string
-	changes uint64
+	// changes are what the Apply that runs has changed, in words.
+	changes []string
 	// repaired counts what was put right behind others.
 	repaired uint64
+	contest  contest
+	// given are the addresses that this Host has given to the gateway device.
+	given map[netip.Prefix]bool
 }
 
 // New works in the caller's network namespace.
-func New(log *slog.Logger) *Host { return &Host{log: log, rules: &rules{}} }
+func New(log *slog.Logger) *Host {
+	return &Host{log: log, rules: &rules{}, given: map[netip.Prefix]bool{}}
+}
 
 // Repaired counts what was put right behind others.
 func (h *Host) Repaired() uint64 { return h.repaired }
@@ -41,7 +47,7 @@ func (h *Host) Repaired() uint64 { return h.repaired }
 // desired rules does. The error joins all that could not be done; the rest is done
 // nevertheless.
 func (h *Host) Apply(ctx context.Context, want render.Host, look bool) error {
-	before := h.changes
+	h.changes = nil
 	var errs []error
 	for _, s := range want.Sysctls {
 		errs = append(errs, h.sysctl(s))
@@ -50,10 +56,12 @@ func (h *Host) Apply(ctx context.Context, want render.Host, look bool) error {
 	if want.Gateway.MAC != "" {
 		errs = append(errs, h.gateway(want.Gateway, want.Routes))
 	}
+	errs = append(errs, h.cables(want.Cables))
 	text := want.String()
-	if n := h.changes - before; n > 0 && h.applied == text {
-		h.repaired += n
-		h.log.Warn("the host's settings were changed by somebody else and are put right", "changes", n)
+	if len(h.changes) > 0 && h.applied == text {
+		h.repaired += uint64(len(h.changes))
+		h.contest.note(time.Now(), h.changes)
+		h.log.Warn("the host's settings were changed by somebody else and are put right", "changes", h.changes)
 	}
 	err := errors.Join(errs...)
 	h.applied = text
@@ -73,8 +81,7 @@ func (h *Host) sysctl(s render.Sysctl) error {
 	if err := os.WriteFile(path, []byte(s.Value), 0o644); err != nil {
 		return fmt.Errorf("set sysctl %s to %s: %w", s.Path, s.Value, err)
 	}
-	h.changes++
-	return nil
+	return h.did("set sysctl "+s.Path+" to "+s.Value, nil)
 }
 
 // gateway sets the device up, and the routes that lead to it.
@@ -87,62 +94,20 @@ func (h *Host) gateway(want render.GatewayPort, routes []render.Route) error {
 	if err != nil {
 		return fmt.Errorf("gateway device %s: %w", want.Device, err)
 	}
-	attrs := link.Attrs()
-	if attrs.HardwareAddr.String() != mac.String() {
-		if err := h.did("set MAC of "+want.Device, netlink.LinkSetHardwareAddr(link, mac)); err != nil {
-			return err
-		}
-	}
-	if want.MTU != 0 && attrs.MTU != want.MTU {
-		if err := h.did(fmt.Sprintf("set MTU of %s to %d", want.Device, want.MTU), netlink.LinkSetMTU(link, want.MTU)); err != nil {
-			return err
-		}
-	}
-	if attrs.Flags&net.FlagUp == 0 {
-		if err := h.did("set "+want.Device+" up", netlink.LinkSetUp(link)); err != nil {
-			return err
-		}
+	if err := h.device(link, mac, want.MTU); err != nil {
+		return err
 	}
 	return errors.Join(h.addresses(link, want.Addresses), h.neighbours(link, want.Neighbours), h.routes(link, routes))
 }
 
-// did counts a change, or says which one failed.
+// did keeps a change in words, or says which one failed.
 func (h *Host) did(what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	h.changes++
+	h.changes = append(h.changes, what)
 	h.log.Debug("host changed", "change", what)
 	return nil
-}
-
-// addresses makes the device hold just these; link-local ones are the kernel's.
-func (h *Host) addresses(link netlink.Link, want []netip.Prefix) error {
-	name := link.Attrs().Name
-	list, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return fmt.Errorf("list addresses of %s: %w", name, err)
-	}
-	var errs []error
-	have := map[netip.Prefix]bool{}
-	for _, a := range list {
-		p := prefixOf(a.IPNet)
-		have[p] = true
-		if !slices.Contains(want, p) && !p.Addr().IsLinkLocalUnicast() {
-			errs = append(errs, h.did(fmt.Sprintf("remove address %s from %s", p, name), netlink.AddrDel(link, &a)))
-		}
-	}
-	for _, p := range want {
-		if have[p] {
-			continue
-		}
-		a := &netlink.Addr{IPNet: IPNet(p)}
-		if p.Addr().Is6() {
-			a.Flags = unix.IFA_F_NODAD
-		}
-		errs = append(errs, h.did(fmt.Sprintf("add address %s to %s", p, name), netlink.AddrReplace(link, a)))
-	}
-	return errors.Join(errs...)
 }
 
 // neighbours makes the permanent entries; others on the device do no harm.
@@ -165,40 +130,6 @@ func (h *Host) neighbours(link netlink.Link, want []render.Neighbour) error {
 		}
 		errs = append(errs, h.did(fmt.Sprintf("add neighbour %s on %s", n.Address, name), netlink.NeighSet(&netlink.Neigh{
 			LinkIndex: link.Attrs().Index, IP: n.Address.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT, Family: family(n.Address),
-		})))
-	}
-	return errors.Join(errs...)
-}
-
-// routes makes the main table hold just these through the device; the kernel's own
-// are left alone.
-func (h *Host) routes(link netlink.Link, want []render.Route) error {
-	name, index := link.Attrs().Name, link.Attrs().Index
-	list, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_MAIN},
-		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return fmt.Errorf("list routes through %s: %w", name, err)
-	}
-	var errs []error
-	have := map[render.Route]bool{}
-	for _, r := range list {
-		if r.Protocol == unix.RTPROT_KERNEL {
-			continue
-		}
-		route := render.Route{To: prefixOf(r.Dst), Via: addrOf(r.Gw), Source: addrOf(r.Src)}
-		if slices.Contains(want, route) {
-			have[route] = true
-			continue
-		}
-		errs = append(errs, h.did(fmt.Sprintf("remove route to %s through %s", route.To, name), netlink.RouteDel(&r)))
-	}
-	for _, r := range want {
-		if have[r] {
-			continue
-		}
-		errs = append(errs, h.did(fmt.Sprintf("add route to %s through %s", r.To, name), netlink.RouteReplace(&netlink.Route{
-			LinkIndex: index, Dst: IPNet(r.To), Gw: r.Via.AsSlice(), Src: r.Source.AsSlice(),
-			Flags: int(netlink.FLAG_ONLINK), Protocol: unix.RTPROT_STATIC,
 		})))
 	}
 	return errors.Join(errs...)

@@ -56,7 +56,7 @@ func (h *Host) rulesets(ctx context.Context, want render.Rules, look bool) error
 			return fmt.Errorf("put nftables table %s %s in place: %w", f, table, err)
 		}
 	}
-	h.changes++
+	_ = h.did("load nftables table "+table, nil)
 	left, err := list(ctx)
 	if err != nil {
 		return err

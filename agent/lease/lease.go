@@ -26,6 +26,7 @@ const (
 	keyIPs          = "sluice-ips"
 	keyMAC          = "sluice-mac"
 	keyCreated      = "sluice-created"
+	keyMTU          = "sluice-mtu"
 )
 
 // freedPrefix begins the bridge's external_ids that keep when an address was freed.
@@ -65,6 +66,9 @@ func (l Lease) ExternalIDs() map[string]string {
 	m := map[string]string{
 		keyNetwork: l.Network, keyContainer: l.ContainerID, keyIfName: l.IfName, keyNetNS: l.NetNS,
 		keyIPs: strings.Join(ips, ","), keyMAC: l.MAC, keyCreated: strconv.FormatInt(l.Created, 10),
+	}
+	if l.MTU != 0 {
+		m[keyMTU] = strconv.Itoa(l.MTU)
 	}
 	for k, v := range map[string]string{keyPodNamespace: l.PodNamespace, keyPodName: l.PodName, keyPodUID: l.PodUID} {
 		if v != "" {
@@ -108,6 +112,9 @@ func Parse(port string, ofport int, ids map[string]string) (l Lease, ours bool, 
 	}
 	if l.Created, err = strconv.ParseInt(cmp.Or(ids[keyCreated], "0"), 10, 64); err != nil {
 		return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyCreated, err)
+	}
+	if l.MTU, err = strconv.Atoi(cmp.Or(ids[keyMTU], "0")); err != nil {
+		return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyMTU, err)
 	}
 	return l, true, nil
 }

@@ -22,7 +22,7 @@ func example() lease.Lease {
 		Attachment: state.Attachment{
 			Network: "pods", ContainerID: "c0ffee", IfName: "eth0", PodNamespace: "default", PodName: "web-0", PodUID: "u-1",
 			Port: "v1", OFPort: 266, MAC: "0a:58:0a:f4:01:0a",
-			Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.10"), netip.MustParseAddr("fd00::a")}, Created: 1700000000123456789,
+			Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.10"), netip.MustParseAddr("fd00::a")}, Created: 1700000000123456789, MTU: 1450,
 		},
 		NetNS: "/run/netns/cni-1",
 	}
@@ -32,7 +32,7 @@ func TestExternalIDsAreReadable(t *testing.T) {
 	want := map[string]string{
 		"sluice-network": "pods", "sluice-container": "c0ffee", "sluice-ifname": "eth0", "sluice-netns": "/run/netns/cni-1",
 		"sluice-pod-namespace": "default", "sluice-pod-name": "web-0", "sluice-pod-uid": "u-1",
-		"sluice-ips": "10.244.1.10,fd00::a", "sluice-mac": "0a:58:0a:f4:01:0a", "sluice-created": "1700000000123456789",
+		"sluice-ips": "10.244.1.10,fd00::a", "sluice-mac": "0a:58:0a:f4:01:0a", "sluice-created": "1700000000123456789", "sluice-mtu": "1450",
 	}
 	if diff := cmp.Diff(want, example().ExternalIDs()); diff != "" {
 		t.Error(diff)
@@ -48,7 +48,7 @@ func TestWhatIsParsedIsWhatWasWritten(t *testing.T) {
 				PodNamespace: rapid.String().Draw(t, "pod namespace"), PodName: rapid.String().Draw(t, "pod name"), PodUID: rapid.String().Draw(t, "pod uid"),
 				Port: text.Draw(t, "port"), OFPort: uint32(rapid.IntRange(1, 65279).Draw(t, "ofport")),
 				MAC:     net.HardwareAddr(rapid.SliceOfN(rapid.Byte(), 6, 6).Draw(t, "mac")).String(),
-				Created: rapid.Int64Min(0).Draw(t, "created"),
+				Created: rapid.Int64Min(0).Draw(t, "created"), MTU: rapid.IntRange(0, 65535).Draw(t, "mtu"),
 			},
 			NetNS: rapid.String().Draw(t, "netns"),
 		}

@@ -1,6 +1,7 @@
 package plugging
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,6 +100,7 @@ func (p *Plugger) reserve(ovsdb *db.Client, s state.State, c *conf.Conf, l lease
 			l.Addresses = append(l.Addresses, addr)
 		}
 		l.MAC = render.MAC(l.Addresses[0]).String()
+		l.MTU = cmp.Or(c.MTU, render.MTU(s))
 		l.OFPort = render.OFPort(l.Addresses[0], self.PodCIDRs)
 		l.Created = time.Now().UnixNano()
 		return l, nil
@@ -126,7 +128,7 @@ func families(ranges []netip.Prefix) [][]netip.Prefix {
 
 // plug makes the cable, its port and its flows, or takes all of it back.
 func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease, parts *phases) (_ lease.Lease, err error) {
-	spec, err := cableSpec(s, c, l)
+	spec, err := cableSpec(s, l)
 	if err != nil {
 		p.attach.gone(l.Key())
 		return l, err
@@ -207,18 +209,14 @@ func (p *Plugger) createCable(ctx context.Context, spec plug.Spec) (*plug.Cable,
 	return plug.Create(ctx, spec)
 }
 
-func cableSpec(s state.State, c *conf.Conf, l lease.Lease) (plug.Spec, error) {
+func cableSpec(s state.State, l lease.Lease) (plug.Spec, error) {
 	mac, err := net.ParseMAC(l.MAC)
 	if err != nil {
 		return plug.Spec{}, err
 	}
-	mtu := c.MTU
-	if mtu == 0 {
-		mtu = render.MTU(s)
-	}
 	spec := plug.Spec{
 		HostName: l.Port, Alias: "sluice: " + l.Holder() + " " + l.IfName, NetNS: l.NetNS, IfName: l.IfName,
-		MAC: mac, MTU: mtu, Addresses: l.Addresses, RouterMAC: render.RouterMAC,
+		MAC: mac, HostMAC: render.HostMAC(mac), MTU: l.MTU, Addresses: l.Addresses, RouterMAC: render.RouterMAC,
 		ChecksumOffloadOff: s.Facts.Datapath == "netdev",
 	}
 	for _, addr := range l.Addresses {

@@ -79,6 +79,7 @@ func (c *Cable) add() (made bool, err error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = c.spec.HostName
 	attrs.MTU = c.spec.MTU
+	attrs.HardwareAddr = c.spec.HostMAC
 	veth := netlink.NewVeth(attrs)
 	veth.PeerName = c.spec.IfName
 	veth.PeerHardwareAddr = c.spec.MAC

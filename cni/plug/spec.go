@@ -19,8 +19,10 @@ type Spec struct {
 	NetNS string
 	// IfName is the interface's name in the container.
 	IfName string
-	// MAC is the container end's hardware address. The host end's is random.
+	// MAC is the container end's hardware address.
 	MAC net.HardwareAddr
+	// HostMAC is the host end's; nil leaves it random.
+	HostMAC net.HardwareAddr
 	// MTU is both ends' link maximum in bytes.
 	MTU int
 	// Addresses are the container's own, set as /32 or /128.

@@ -26,6 +26,8 @@ const (
 type Host struct {
 	Gateway GatewayPort `json:"gateway"`
 	Routes  []Route     `json:"routes,omitempty"`
+	// Cables are the host's ends of this node's pods.
+	Cables []Cable `json:"cables,omitempty"`
 	// Sysctls by path under /proc/sys.
 	Sysctls []Sysctl `json:"sysctls,omitempty"`
 	// Rules is the nftables ruleset, each table of ours whole.
@@ -55,6 +57,14 @@ type Route struct {
 	Via netip.Addr   `json:"via"`
 	// Source is the address that the host speaks with.
 	Source netip.Addr `json:"source"`
+}
+
+// Cable is the host's end of a pod's veth, which is up.
+type Cable struct {
+	Device string `json:"device"`
+	MAC    string `json:"mac"`
+	// MTU in bytes; 0 if it is not known what the cable was made with.
+	MTU int `json:"mtu,omitempty"`
 }
 
 // Sysctl is a kernel setting.
@@ -136,9 +146,31 @@ func HostSide(s state.State) Host {
 			}
 		}
 	}
+	h.Cables = cables(s.Attachments)
 	slices.SortFunc(h.Routes, func(a, b Route) int { return comparePrefix(a.To, b.To) })
 	h.Routes = slices.Compact(h.Routes)
 	return h
+}
+
+// cables are the host's ends of these attachments, by name. One that was derived from a
+// Pod alone has none.
+func cables(attachments []state.Attachment) []Cable {
+	var out []Cable
+	for _, a := range attachments {
+		if mac, err := net.ParseMAC(a.MAC); err == nil && a.Port != "" {
+			out = append(out, Cable{a.Port, HostMAC(mac).String(), a.MTU})
+		}
+	}
+	slices.SortFunc(out, func(a, b Cable) int { return strings.Compare(a.Device, b.Device) })
+	return out
+}
+
+// HostMAC is the MAC of the host's end of a cable: the pod's with another bit set, 0e:58
+// for 0a:58. It is nobody's destination.
+func HostMAC(pod net.HardwareAddr) net.HardwareAddr {
+	mac := slices.Clone(pod)
+	mac[0] ^= 0x04
+	return mac
 }
 
 // RouterFor is the virtual router's address of an address's family.
@@ -176,6 +208,12 @@ func (h Host) String() string {
 	}
 	for _, r := range h.Routes {
 		line("ip route add %s via %s dev %s onlink src %s", r.To, r.Via, g.Device, r.Source)
+	}
+	for _, c := range h.Cables {
+		line("ip link set %s address %s up", c.Device, c.MAC)
+		if c.MTU != 0 {
+			line("ip link set %s mtu %d", c.Device, c.MTU)
+		}
 	}
 	for _, s := range h.Sysctls {
 		line("sysctl -w %s=%s", strings.ReplaceAll(s.Path, "/", "."), s.Value)

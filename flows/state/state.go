@@ -85,7 +85,9 @@ type Attachment struct {
 	// OFPort is the OpenFlow port number.
 	OFPort uint32 `json:"ofport"`
 	// MAC is the pod's, in the form aa:bb:cc:dd:ee:ff.
-	MAC       string       `json:"mac"`
+	MAC string `json:"mac"`
+	// MTU is what the cable was made with, in bytes; 0 if unknown.
+	MTU       int          `json:"mtu,omitempty"`
 	Addresses []netip.Addr `json:"addresses"`
 	// Created is when ADD plugged it, in nanoseconds since 1970, 0 if unknown.
 	// It tells the newer of two sandboxes of one pod.

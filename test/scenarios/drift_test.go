@@ -14,7 +14,7 @@ import (
 
 // How soon what somebody else changed is put right.
 var (
-	switchRepaired = slow.Bound(12 * time.Second)
+	switchRepaired = slow.Bound(time.Second)
 	hostRepaired   = slow.Bound(5 * time.Second)
 )
 
@@ -72,8 +72,8 @@ func TestTheSwitchIsPutRight(t *testing.T) {
 			ofctl("add-flow", bridge, "cookie=0x42, "+withoutCookie(route))
 		}},
 		{"a foreign flow", func() { ofctl("add-flow", bridge, "table=0,priority=65000,udp,tp_dst=4242,actions=drop") }},
-		{"a foreign flow that only other tools can write", func() {
-			ofctl("add-flow", bridge, "table=8,priority=65000,ip,nw_dst=10.9.9.9,actions=learn(table=8,hard_timeout=60,NXM_OF_IP_DST[])")
+		{"a foreign flow with an action that is none of ours", func() {
+			ofctl("add-flow", bridge, "table=8,priority=65000,ip,nw_dst=10.9.9.9,actions=note:01.02.03")
 		}},
 		{"a foreign flow in a table that is not used", func() { ofctl("add-flow", bridge, "table=77,priority=1,actions=drop") }},
 	} {
@@ -172,11 +172,10 @@ func TestTheHostsSideIsPutRight(t *testing.T) {
 		{"our table deleted", "nft delete table inet sluice"},
 		{"a rule deleted", "nft flush chain inet sluice leaving"},
 		{"a rule added to our table", "nft add rule inet sluice leaving counter"},
-		{"an element deleted", "nft delete element inet sluice cluster4 { 10.244.2.0/24 }"},
+		{"a set flushed", "nft flush set inet sluice cluster4"},
 		{"a route deleted", "ip route del 10.244.2.0/24"},
 		{"a route changed", "ip route replace 10.244.2.0/24 via 10.9.0.254"},
 		{"the gateway's address deleted", "ip address del 10.244.1.1/32 dev sluice0"},
-		{"the gateway's address changed", "ip address replace 10.244.1.9/32 dev sluice0"},
 		{"ip_forward set back", "sysctl -w net.ipv4.ip_forward=0"},
 		{"the gateway down", "ip link set sluice0 down"},
 		{"the gateway's MAC changed", "ip link set sluice0 address 02:00:00:00:00:01"},
@@ -201,6 +200,9 @@ func TestTheHostsSideIsPutRight(t *testing.T) {
 				return nil
 			})
 			t.Logf("measured: %s: put right after %d ms", c.name, took.Milliseconds())
+			if strings.Contains(c.disturb, "sluice0 mtu") {
+				return // Open vSwitch itself may be the quicker, by the port's mtu_request
+			}
 			within(t, bound, "it is counted", func() error {
 				if now := statusOf(t, n1).Host.Repaired; now <= before {
 					return fmt.Errorf("%d repaired, as before", now)
@@ -260,7 +262,7 @@ func TestWhatIsForeignStays(t *testing.T) {
 		"nft add chain inet theirs forward { type filter hook forward priority 0 \\; }",
 		"nft add rule inet theirs forward udp dport 4242 counter drop",
 		"nft add table ip sluice",
-		"ip link add theirs0 type dummy",
+		"ip link add theirs0 type veth peer name theirs1",
 		"ip link set theirs0 up",
 		"ip address add 198.51.100.1/24 dev theirs0",
 		"ip route add 203.0.113.0/24 via 198.51.100.2",

@@ -1,0 +1,47 @@
+package host
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// What was put right so many times within so long is a quarrel with somebody else, who
+// will not give in either.
+const (
+	quarrelTimes = 3
+	quarrelSpan  = 5 * time.Minute
+)
+
+// contest remembers when what was put right.
+type contest struct{ times map[string][]time.Time }
+
+// note takes what was put right now.
+func (c *contest) note(now time.Time, what []string) {
+	if c.times == nil {
+		c.times = map[string][]time.Time{}
+	}
+	for _, w := range what {
+		times := append(c.times[w], now)
+		c.times[w] = times[max(0, len(times)-quarrelTimes):]
+	}
+}
+
+// quarrels are what was put right again and again, sorted.
+func (c *contest) quarrels(now time.Time) []string {
+	var out []string
+	for _, w := range slices.Sorted(maps.Keys(c.times)) {
+		times := c.times[w]
+		switch {
+		case now.Sub(times[len(times)-1]) > quarrelSpan:
+			delete(c.times, w)
+		case len(times) == quarrelTimes && now.Sub(times[0]) <= quarrelSpan:
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// Quarrels are what was put right again and again of late, in words: somebody else
+// wants it otherwise.
+func (h *Host) Quarrels() []string { return h.contest.quarrels(time.Now()) }

@@ -1,0 +1,140 @@
+package host_test
+
+import (
+	"log/slog"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sluice-cni/sluice/agent/host"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/ovstest"
+)
+
+// run runs a command in the caller's namespace.
+func run(t *testing.T, line string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", line).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", line, err, out)
+	}
+	return string(out)
+}
+
+// gateway is a host's side with one address and one route a family.
+func gateway(addresses ...string) render.Host {
+	h := render.Host{Gateway: render.GatewayPort{Device: "sluice0", MAC: "0a:58:0a:f4:01:01", MTU: 1450}}
+	for _, a := range addresses {
+		p := netip.MustParsePrefix(a)
+		via := render.RouterFor(p.Addr())
+		h.Gateway.Addresses = append(h.Gateway.Addresses, p)
+		h.Gateway.Neighbours = append(h.Gateway.Neighbours, render.Neighbour{Address: via, MAC: render.RouterMAC.String()})
+		whole := netip.PrefixFrom(p.Addr(), p.Bits()-8).Masked()
+		h.Routes = append(h.Routes, render.Route{To: whole, Via: via, Source: p.Addr()})
+	}
+	return h
+}
+
+// held are the lines of what the device has that contain one of the words.
+func held(t *testing.T, words ...string) []string {
+	t.Helper()
+	var out []string
+	for line := range strings.Lines(run(t, "ip -o address show dev sluice0 scope global; ip route; ip -6 route show dev sluice0")) {
+		if !strings.Contains(line, "proto kernel") && slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) }) {
+			out = append(out, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	return out
+}
+
+// TestASuccessorKnowsItsPredecessorsFromOthers: what an agent of another podCIDR left is
+// taken away by the next one; what an operator gave the same device stays.
+func TestASuccessorKnowsItsPredecessorsFromOthers(t *testing.T) {
+	ovstest.NewNamespace(t).Do(func() {
+		log := slog.New(slog.DiscardHandler)
+		run(t, "ip link add sluice0 type veth peer name other; ip link set other up")
+		first := host.New(log)
+		if err := first.Apply(t.Context(), gateway("10.244.1.1/32", "fd00:1::1/128"), false); err != nil {
+			t.Fatal(err)
+		}
+		if old := held(t, "10.244.1.", "fd00:1:"); len(old) != 4 {
+			t.Fatalf("addresses and routes: %q", old)
+		}
+		for _, add := range []string{
+			"ip address add 198.51.100.1/32 dev sluice0", "ip address add fd99::1/128 dev sluice0",
+			"ip route add 198.51.100.0/24 dev sluice0", "ip route add 10.244.2.0/24 dev other",
+		} {
+			run(t, add)
+		}
+		second := host.New(log)
+		if err := second.Apply(t.Context(), gateway("10.244.2.1/32", "fd00:2::1/128"), false); err != nil {
+			t.Fatal(err)
+		}
+		if old := held(t, "10.244.1.", "fd00:1:"); len(old) != 0 {
+			t.Errorf("the first agent's are left: %q", old)
+		}
+		if foreign := held(t, "198.51.100.", "fd99::1", "dev other"); len(foreign) != 4 {
+			t.Errorf("of the operator's only these are left: %q", foreign)
+		}
+		if got := run(t, "ip route get 10.244.2.9"); !strings.Contains(got, "dev sluice0") {
+			t.Errorf("somebody else's route to the same destination is first: %s", got)
+		}
+		if second.Repaired() != 0 {
+			t.Errorf("%d counted as put right behind others", second.Repaired())
+		}
+		// The same again changes nothing: each is found as it was made.
+		third := host.New(log)
+		if err := third.Apply(t.Context(), gateway("10.244.2.1/32", "fd00:2::1/128"), false); err != nil {
+			t.Fatal(err)
+		}
+		if err := third.Apply(t.Context(), gateway("10.244.2.1/32", "fd00:2::1/128"), false); err != nil {
+			t.Fatal(err)
+		}
+		if third.Repaired() != 0 {
+			t.Errorf("%d changes where nothing differed", third.Repaired())
+		}
+	})
+}
+
+// TestRoutesOfEarlierAgentsAreKnown: they carried no protocol of their own.
+func TestRoutesOfEarlierAgentsAreKnown(t *testing.T) {
+	ovstest.NewNamespace(t).Do(func() {
+		run(t, "ip link add sluice0 type veth peer name other; ip link set sluice0 up; ip link set other up")
+		run(t, "ip address add 10.244.1.1/32 dev sluice0")
+		for _, old := range []string{"10.244.1.0/24", "10.244.9.0/24"} {
+			run(t, "ip route add "+old+" via 169.254.0.1 dev sluice0 onlink proto static src 10.244.1.1")
+		}
+		if err := host.New(slog.New(slog.DiscardHandler)).Apply(t.Context(), gateway("10.244.1.1/32"), false); err != nil {
+			t.Fatal(err)
+		}
+		if routes := held(t, "169.254.0.1"); len(routes) != 1 || !strings.Contains(routes[0], "10.244.1.0/24") || !strings.Contains(routes[0], "proto 115") {
+			t.Errorf("routes: %q", routes)
+		}
+	})
+}
+
+// TestAQuarrelIsNoticed: what somebody sets back again and again is named.
+func TestAQuarrelIsNoticed(t *testing.T) {
+	ovstest.NewNamespace(t).Do(func() {
+		h, want := host.New(slog.New(slog.DiscardHandler)), render.Host{Sysctls: []render.Sysctl{{Path: "net/ipv4/ip_forward", Value: "1"}}}
+		apply := func() {
+			t.Helper()
+			if err := h.Apply(t.Context(), want, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		apply()
+		for i := range 3 {
+			if q := h.Quarrels(); len(q) != 0 {
+				t.Errorf("after %d times: %q", i, q)
+			}
+			run(t, "sysctl -q -w net.ipv4.ip_forward=0")
+			apply()
+		}
+		if q := h.Quarrels(); len(q) != 1 || !strings.Contains(q[0], "ip_forward") {
+			t.Errorf("quarrels: %q", q)
+		}
+	})
+}

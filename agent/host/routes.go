@@ -1,0 +1,72 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/flows/render"
+)
+
+// routeProtocol says whose a route is: `ip route show proto 115` lists an agent's. No
+// other program is known to use the number (iproute2's rt_protos).
+const routeProtocol netlink.RouteProtocol = 115
+
+// routes makes the main table hold these through the device, and none that an agent
+// made earlier. Those of the kernel and of others stay, also one to the same
+// destination: ours is put before it.
+func (h *Host) routes(link netlink.Link, want []render.Route) error {
+	name, index := link.Attrs().Name, link.Attrs().Index
+	list, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	var errs []error
+	have, met := map[render.Route]bool{}, map[string]bool{}
+	for _, r := range list {
+		route := render.Route{To: prefixOf(r.Dst), Via: addrOf(r.Gw), Source: addrOf(r.Src)}
+		// Of several to one destination the kernel takes the first.
+		first := !met[route.To.String()]
+		met[route.To.String()] = met[route.To.String()] || r.Priority == 0
+		if r.LinkIndex != index || !ours(r, route) {
+			continue
+		}
+		if r.Protocol == routeProtocol && first && slices.Contains(want, route) {
+			have[route] = true
+			continue
+		}
+		errs = append(errs, h.did(fmt.Sprintf("remove route to %s through %s", route.To, name), netlink.RouteDel(&r)))
+	}
+	for _, r := range want {
+		if have[r] {
+			continue
+		}
+		errs = append(errs, h.did(fmt.Sprintf("add route to %s through %s", r.To, name), addRoute(&netlink.Route{
+			LinkIndex: index, Dst: IPNet(r.To), Gw: r.Via.AsSlice(), Src: r.Source.AsSlice(),
+			Flags: int(netlink.FLAG_ONLINK), Protocol: routeProtocol,
+		}, r.To.Addr().Is4())))
+	}
+	return errors.Join(errs...)
+}
+
+// ours tells whether an agent made the route. Earlier ones did not sign theirs: they are
+// known by their next hop, the virtual router.
+func ours(r netlink.Route, route render.Route) bool {
+	if r.Protocol == routeProtocol {
+		return true
+	}
+	return r.Protocol == unix.RTPROT_STATIC && route.Via.IsValid() && route.Via == render.RouterFor(route.Via)
+}
+
+// addRoute puts a route before all others to its destination and metric. (NLM_F_CREATE
+// alone does so for IPv4, `ip route prepend`; for IPv6 it would make one route with two
+// next hops of them, so there ours takes the other's place.)
+func addRoute(r *netlink.Route, v4 bool) error {
+	if v4 {
+		return netlink.RouteAddEcmp(r)
+	}
+	return netlink.RouteReplace(r)
+}
