@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TEST_TIMEOUT ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: test-kernel smoke-kernel bench-kernel help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
+.PHONY: test-long test-kernel smoke-kernel bench-kernel help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ cluster-build: build
 
 test: deps build ## run all tests: unit, real Open vSwitch, lab
 	SLUICE_BIN_DIR=$(CURDIR)/bin $(GO) test -timeout $(TEST_TIMEOUT) ./...
+
+test-long: deps build ## run the tests that take minutes: a switch that is away, or stopped, while the cluster changes
+	SLUICE_BIN_DIR=$(CURDIR)/bin $(GO) test -count 1 -timeout 20m -tags long -v ./test/long/...
 
 test-kernel: ## run the tests of real switches and labs on the kernel's datapath, in a virtual machine
 	@scripts/deps.sh --kernel
