@@ -45,13 +45,12 @@ func openCache() (cache, error) {
 	return cache{filepath.Join(dir, "sluice-cluster")}, nil
 }
 
-func (c cache) kubernetes(name string) string {
-	return filepath.Join(c.top, "kubernetes-"+kubernetesVersion, name)
-}
-func (c cache) containerd(name string) string {
-	return filepath.Join(c.top, "containerd-"+containerdVersion, name)
-}
-func (c cache) pluginsDir() string { return filepath.Join(c.top, "plugins-"+pluginsVersion) }
+func (c cache) kubernetesDir() string { return filepath.Join(c.top, "kubernetes-"+kubernetesVersion) }
+func (c cache) containerdDir() string { return filepath.Join(c.top, "containerd-"+containerdVersion) }
+func (c cache) pluginsDir() string    { return filepath.Join(c.top, "plugins-"+pluginsVersion) }
+
+func (c cache) kubernetes(name string) string { return filepath.Join(c.kubernetesDir(), name) }
+func (c cache) containerd(name string) string { return filepath.Join(c.containerdDir(), name) }
 
 // referencePlugins are those that runtimes and other plugins expect beside any CNI.
 var referencePlugins = []string{"main/loopback", "meta/portmap", "meta/bandwidth", "meta/tuning", "meta/firewall", "ipam/host-local", "ipam/static"}
@@ -73,14 +72,14 @@ func (c cache) programs(o options) []program {
 	}
 	for _, name := range names {
 		all = append(all, program{
-			dir: filepath.Dir(c.kubernetes("")), pkg: "k8s.io/kubernetes/cmd/" + name,
+			dir: c.kubernetesDir(), pkg: "k8s.io/kubernetes/cmd/" + name,
 			module: filepath.Join(o.root, "test/cluster/kubernetes"), ldflags: ldflags,
 		})
 	}
 	containerd := "github.com/containerd/containerd/v2"
 	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
 		all = append(all, program{
-			dir: filepath.Dir(c.containerd("")), pkg: containerd + "/cmd/" + name + "@" + containerdVersion,
+			dir: c.containerdDir(), pkg: containerd + "/cmd/" + name + "@" + containerdVersion,
 			ldflags: version(containerd+"/version", "Version", containerdVersion),
 		})
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,6 +33,22 @@ func TestTheDockerfileHasTheSamePlugins(t *testing.T) {
 	for _, plugin := range referencePlugins {
 		if !strings.Contains(string(text), plugin) {
 			t.Errorf("build/Dockerfile does not build %s", plugin)
+		}
+	}
+}
+
+func TestProgramsAreBuiltWhereTheyAreRunFrom(t *testing.T) {
+	c := cache{t.TempDir()}
+	var built []string
+	for _, p := range c.programs(options{kubeProxy: true}) {
+		built = append(built, filepath.Join(p.dir, p.name()))
+	}
+	for _, run := range []string{
+		c.kubernetes("kube-apiserver"), c.kubernetes("kubelet"), c.kubernetes("kube-proxy"), c.kubernetes("kubectl"),
+		c.containerd("containerd"), c.containerd("ctr"), filepath.Join(c.pluginsDir(), "loopback"),
+	} {
+		if !slices.Contains(built, run) {
+			t.Errorf("%s is not built: %v", run, built)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (n node) boot() error {
 		Services: []service{
 			{
 				Name: "containerd", Argv: []string{n.containerd("containerd"), "--config", filepath.Join(dir, "containerd.toml")},
-				Env: []string{"PATH=" + filepath.Dir(n.containerd("")) + ":/usr/sbin:/usr/bin:/sbin:/bin"},
+				Env: []string{"PATH=" + n.containerdDir() + ":/usr/sbin:/usr/bin:/sbin:/bin"},
 			},
 			{Name: "kubelet", Argv: []string{
 				n.kubernetes("kubelet"), "--config", filepath.Join(dir, "kubelet.yaml"),
