@@ -62,13 +62,7 @@ func (t trial) nothingLeft(ctx context.Context, n lab.NodeListing) error {
 			errs = append(errs, fmt.Errorf("port %s of %s is left", port.Name, port.Pod))
 		}
 	}
-	broken, err := t.agent(n.Name).Check(ctx)
-	if err != nil {
-		return err
-	}
-	for _, b := range broken {
-		errs = append(errs, errors.New(b.String()))
-	}
+	errs = append(errs, t.invariants(ctx, n), t.asBefore(ctx, n))
 	spaces, err := t.run(ctx, n.Name, "ls", "/run/netns")
 	if err != nil {
 		return err

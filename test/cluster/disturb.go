@@ -31,6 +31,9 @@ func disturbCommand(p *place) *cobra.Command {
 	return cmd
 }
 
+// uninstalled is the disturbance after which there is nobody to be asked.
+const uninstalled = "uninstalled: nothing of Sluice is left"
+
 // disturb is what a cluster goes through in its life. Each disturbance begins and
 // ends with the pods Ready.
 func (p place) disturb(ctx context.Context, root string, pods int) error {
@@ -39,6 +42,9 @@ func (p place) disturb(ctx context.Context, root string, pods int) error {
 		return err
 	}
 	t.pods = pods
+	if err := t.look(ctx); err != nil {
+		return err
+	}
 	var watch stopwatch
 	for _, d := range []struct {
 		name string
@@ -52,10 +58,16 @@ func (p place) disturb(ctx context.Context, root string, pods int) error {
 		{"containerds killed while pods start", func(ctx context.Context) error { return t.killedWhileStarting(ctx, "containerd") }},
 		{"pods deleted by force", t.force},
 		{"pods deleted, nothing left on the nodes", t.delete},
-		{"uninstalled: nothing of Sluice is left", t.uninstall},
+		{uninstalled, t.uninstall},
 		{"installed again", t.reinstall},
 	} {
-		if err := watch.phase(d.name, func() error { return d.do(ctx) }); err != nil {
+		err := watch.phase(d.name, func() error {
+			if err := d.do(ctx); err != nil || d.name == uninstalled {
+				return err
+			}
+			return t.consistent(ctx)
+		})
+		if err != nil {
 			return err
 		}
 	}

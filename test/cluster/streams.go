@@ -35,6 +35,20 @@ func (t trial) streams(ctx context.Context) error {
 		}
 		errs = append(errs, err, execErr, t.portForward(ctx, pod.Name))
 	}
+	return errors.Join(append(errs, t.neverRestarted(ctx))...)
+}
+
+// neverRestarted sees that no liveness probe failed: kubelet would have restarted the container.
+func (t trial) neverRestarted(ctx context.Context) error {
+	pods, err := t.list(ctx)
+	errs := []error{err}
+	for _, pod := range pods {
+		for _, c := range pod.Status.ContainerStatuses {
+			if c.RestartCount > 0 {
+				errs = append(errs, fmt.Errorf("%s on %s was restarted %d times%s", pod.Name, pod.Spec.NodeName, c.RestartCount, t.events(ctx, pod)))
+			}
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -25,6 +25,8 @@ type trial struct {
 	pods int
 	// root is the checkout.
 	root string
+	// before is what each node was like without pods, as far as that was looked at.
+	before map[string][]string
 }
 
 // trialNamespace holds all of it, so that deleting it is all that is to be done.
@@ -106,6 +108,9 @@ func (p place) try(ctx context.Context, pods int, keep bool) error {
 		return err
 	}
 	t.pods = pods
+	if err := t.look(ctx); err != nil {
+		return err
+	}
 	var watch stopwatch
 	phases := []struct {
 		name string
