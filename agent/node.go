@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
+	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
@@ -61,6 +64,54 @@ func (a *Agent) Ready() (*db.Client, state.State, error) {
 	}
 	return ovsdb, p.state, nil
 }
+
+// Pod implements plugging.Node.
+func (a *Agent) Pod(namespace, name string) (p state.Pod, there, known bool) {
+	s := a.src.Snapshot()
+	known = s.Synced && len(s.Errors) == 0
+	for _, p := range s.Objects.Pods {
+		if p.Namespace == namespace && p.Name == name {
+			return p, true, known
+		}
+	}
+	return state.Pod{}, false, known
+}
+
+// Missing implements plugging.Node.
+func (a *Agent) Missing(ctx context.Context, at state.Attachment) (string, error) {
+	a.recMu.Lock()
+	entries, err := a.rec.Dump(ctx)
+	a.mu.Lock()
+	set := a.pass.result.Set
+	a.mu.Unlock()
+	a.recMu.Unlock()
+	if err != nil {
+		return "", err
+	}
+	have := make(map[flows.Key]flows.Flow, len(entries))
+	for _, e := range entries {
+		have[e.Flow.Key()] = e.Flow
+	}
+	owner := flows.Owner{Kind: flows.OwnerPod, Name: render.AttachmentName(at)}
+	for _, o := range set {
+		if o.Owner != owner {
+			continue
+		}
+		for _, f := range o.Flows {
+			if !have[f.Key()].Equal(f) {
+				return f.String(), nil
+			}
+		}
+		return "", nil
+	}
+	return "any flow for " + owner.String(), nil
+}
+
+// Pods implements api.Agent.
+func (a *Agent) Pods() []api.PodStatus { return a.plugger.Pods() }
+
+// Metrics implements api.Agent.
+func (a *Agent) Metrics(w io.Writer) error { return a.plugger.Metrics().Write(w) }
 
 // Know implements plugging.Node. A source that cannot be asked knows all that it can.
 func (a *Agent) Know(ctx context.Context, namespace, name, uid string) error {

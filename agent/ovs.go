@@ -30,8 +30,8 @@ func (a *Agent) lookAtOVSDB(ctx context.Context, ovsdb *db.Client, s *state.Stat
 	if err := settleNumbers(ctx, ovsdb); err != nil {
 		return err
 	}
-	p.problems = a.plugger.See(ovsdb)
-	return nil
+	p.problems, err = a.plugger.See(ctx, ovsdb)
+	return err
 }
 
 // settleNumbers asks for the port numbers that pods' ports have. Where the one that

@@ -51,6 +51,11 @@ func (c *Client) Flows(ctx context.Context) (list []Flow, err error) {
 	return list, c.get(ctx, "/flows", &list)
 }
 
+// Pods asks for the attachments.
+func (c *Client) Pods(ctx context.Context) (list []PodStatus, err error) {
+	return list, c.get(ctx, "/pods", &list)
+}
+
 // Check asks what is inconsistent on the node.
 func (c *Client) Check(ctx context.Context) (broken []invariant.Broken, err error) {
 	return broken, c.get(ctx, "/check", &broken)

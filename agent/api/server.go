@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -34,6 +35,10 @@ type Agent interface {
 	State() state.State
 	// Flows dumps the switch's flows, in their stable order.
 	Flows(ctx context.Context) ([]Flow, error)
+	// Pods are the attachments, in a stable order.
+	Pods() []PodStatus
+	// Metrics writes metrics in Prometheus' text format.
+	Metrics(w io.Writer) error
 	// Check returns what is inconsistent on this node.
 	Check(ctx context.Context) ([]invariant.Broken, error)
 }
@@ -43,6 +48,8 @@ type Agent interface {
 //	GET /status   Status
 //	GET /state    state.State
 //	GET /flows    []Flow
+//	GET /pods     []PodStatus
+//	GET /metrics  Prometheus' text format
 //	GET /check    []invariant.Broken
 //	GET /healthz  200 when ready, 503 with the problems when not
 //	GET /debug/pprof/
@@ -53,6 +60,11 @@ func Serve(ctx context.Context, l net.Listener, a Agent) error {
 	mux.HandleFunc("GET /flows", func(w http.ResponseWriter, r *http.Request) {
 		list, err := a.Flows(r.Context())
 		reply(w, list, err)
+	})
+	mux.HandleFunc("GET /pods", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.Pods(), nil) })
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_ = a.Metrics(w) // the client has hung up: nobody to tell
 	})
 	mux.HandleFunc("GET /check", func(w http.ResponseWriter, r *http.Request) {
 		broken, err := a.Check(r.Context())

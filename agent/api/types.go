@@ -88,6 +88,38 @@ type HostSideStatus struct {
 	Repaired uint64 `json:"repaired"`
 }
 
+// The states of an attachment.
+const (
+	PodPlugged  = "plugged"
+	PodPlugging = "plugging"
+	PodLeaving  = "leaving"
+	// PodSuperseded is a sandbox whose pod has a newer one.
+	PodSuperseded = "superseded"
+	// PodOrphan is what nobody seems to need any more; Reason says why it is kept.
+	PodOrphan = "orphan"
+)
+
+// PodStatus is an attachment, as GET /pods tells it.
+type PodStatus struct {
+	// Pod is namespace/name, empty for a container that is no pod.
+	Pod         string `json:"pod,omitempty"`
+	Network     string `json:"network"`
+	IfName      string `json:"ifName"`
+	ContainerID string `json:"containerID"`
+	// Port is the name of the OVS port and of the cable's end on the host.
+	Port      string   `json:"port"`
+	OFPort    uint32   `json:"ofport"`
+	Addresses []string `json:"addresses"`
+	MAC       string   `json:"mac"`
+	NetNS     string   `json:"netns,omitempty"`
+	// IPAM is the plugin that gave the addresses, empty for Sluice itself.
+	IPAM    string    `json:"ipam,omitempty"`
+	Created time.Time `json:"created"`
+	// State is one of the constants above; Reason says why, where that is a question.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
 // PortStatus is a port of the bridge.
 type PortStatus struct {
 	Name   string `json:"name"`

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -27,10 +26,9 @@ const (
 	keyMAC          = "sluice-mac"
 	keyCreated      = "sluice-created"
 	keyMTU          = "sluice-mtu"
+	keyNetNSInode   = "sluice-netns-inode"
+	keyIPAM         = "sluice-ipam"
 )
-
-// freedPrefix begins the bridge's external_ids that keep when an address was freed.
-const freedPrefix = "sluice-freed-"
 
 // Key is what names an attachment, whole.
 type Key struct {
@@ -44,6 +42,11 @@ type Lease struct {
 	state.Attachment
 	// NetNS is the path of the sandbox's network namespace, as ADD was given it.
 	NetNS string
+	// NetNSInode is that namespace's inode number, which tells it from another at the
+	// same path; 0 if not known.
+	NetNSInode uint64
+	// IPAM is the plugin that gave the addresses; empty: Sluice itself.
+	IPAM string
 }
 
 // Key of the lease.
@@ -67,10 +70,17 @@ func (l Lease) ExternalIDs() map[string]string {
 		keyNetwork: l.Network, keyContainer: l.ContainerID, keyIfName: l.IfName, keyNetNS: l.NetNS,
 		keyIPs: strings.Join(ips, ","), keyMAC: l.MAC, keyCreated: strconv.FormatInt(l.Created, 10),
 	}
-	if l.MTU != 0 {
-		m[keyMTU] = strconv.Itoa(l.MTU)
+	inode := ""
+	if l.NetNSInode != 0 {
+		inode = strconv.FormatUint(l.NetNSInode, 10)
 	}
-	for k, v := range map[string]string{keyPodNamespace: l.PodNamespace, keyPodName: l.PodName, keyPodUID: l.PodUID} {
+	mtu := ""
+	if l.MTU != 0 {
+		mtu = strconv.Itoa(l.MTU)
+	}
+	for k, v := range map[string]string{
+		keyPodNamespace: l.PodNamespace, keyPodName: l.PodName, keyPodUID: l.PodUID, keyNetNSInode: inode, keyIPAM: l.IPAM, keyMTU: mtu,
+	} {
 		if v != "" {
 			m[k] = v
 		}
@@ -84,7 +94,7 @@ func Parse(port string, ofport int, ids map[string]string) (l Lease, ours bool, 
 	if _, ok := ids[keyContainer]; !ok {
 		return Lease{}, false, nil
 	}
-	l = Lease{NetNS: ids[keyNetNS], Attachment: state.Attachment{
+	l = Lease{NetNS: ids[keyNetNS], IPAM: ids[keyIPAM], Attachment: state.Attachment{
 		Network: ids[keyNetwork], ContainerID: ids[keyContainer], IfName: ids[keyIfName],
 		PodNamespace: ids[keyPodNamespace], PodName: ids[keyPodName], PodUID: ids[keyPodUID],
 		Port: port, MAC: ids[keyMAC],
@@ -116,29 +126,8 @@ func Parse(port string, ofport int, ids map[string]string) (l Lease, ours bool, 
 	if l.MTU, err = strconv.Atoi(cmp.Or(ids[keyMTU], "0")); err != nil {
 		return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyMTU, err)
 	}
-	return l, true, nil
-}
-
-// FreedKey is the bridge's external_ids key for a freed address.
-func FreedKey(a netip.Addr) string { return freedPrefix + a.String() }
-
-// FreedValue is its value.
-func FreedValue(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
-
-// Freed reads all freed addresses from a bridge's external_ids. What cannot be read
-// is left out: it costs an address its rest, and no more.
-func Freed(ids map[string]string) map[netip.Addr]time.Time {
-	out := map[netip.Addr]time.Time{}
-	for k, v := range ids {
-		name, ok := strings.CutPrefix(k, freedPrefix)
-		if !ok {
-			continue
-		}
-		a, err := netip.ParseAddr(name)
-		sec, err2 := strconv.ParseInt(v, 10, 64)
-		if err == nil && err2 == nil {
-			out[a] = time.Unix(sec, 0)
-		}
+	if l.NetNSInode, err = strconv.ParseUint(cmp.Or(ids[keyNetNSInode], "0"), 10, 64); err != nil {
+		return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyNetNSInode, err)
 	}
-	return out
+	return l, true, nil
 }

@@ -50,7 +50,7 @@ func TestWhatIsParsedIsWhatWasWritten(t *testing.T) {
 				MAC:     net.HardwareAddr(rapid.SliceOfN(rapid.Byte(), 6, 6).Draw(t, "mac")).String(),
 				Created: rapid.Int64Min(0).Draw(t, "created"), MTU: rapid.IntRange(0, 65535).Draw(t, "mtu"),
 			},
-			NetNS: rapid.String().Draw(t, "netns"),
+			NetNS: rapid.String().Draw(t, "netns"), NetNSInode: rapid.Uint64().Draw(t, "inode"), IPAM: rapid.String().Draw(t, "ipam"),
 		}
 		for range rapid.IntRange(1, 3).Draw(t, "addresses") {
 			four, _ := netip.AddrFromSlice(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "IPv4"))

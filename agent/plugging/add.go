@@ -1,12 +1,10 @@
 package plugging
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/cni/conf"
-	"github.com/sluice-cni/sluice/cni/ipam"
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/flows/render"
@@ -25,34 +22,38 @@ import (
 // add plugs a cable in, in one pass: what it can do at the same time it does at the
 // same time. Whatever fails, nothing is left behind.
 func (p *Plugger) add(ctx context.Context, req *wire.Request, parts *phases) (types.Result, error) {
-	c, l, err := p.attachment(req)
+	r, err := attachment(req)
 	if err != nil {
 		return nil, err
 	}
-	if !p.attach.lock(ctx.Done(), l.Key()) {
-		return nil, tryAgain("gave up while another request for %s was under way", l.Key())
+	if _, err := previous(r.conf); err != nil {
+		return nil, err
 	}
-	defer p.attach.unlock(l.Key())
-	if old, ok := p.attach.get(l.Key()); ok {
+	key := r.lease.Key()
+	if !p.attach.lock(ctx.Done(), key) {
+		return nil, tryAgain("gave up while another request for %s was under way", key)
+	}
+	defer p.attach.unlock(key)
+	if old, ok := p.attach.get(key); ok {
 		return nil, types.NewError(types.ErrInternal, fmt.Sprintf("%s is already attached: interface %s has address %v on port %s; DEL it first",
 			old.Holder(), old.IfName, old.Addresses, old.Port), "")
 	}
-	p.knowPod(ctx, l, parts)
+	p.knowPod(ctx, r.lease, parts)
 	ovsdb, s, err := p.node.Ready()
 	if err != nil {
 		return nil, tryAgain("%v", err)
 	}
 	end := parts.begin("reserve")
-	l, err = p.reserve(ovsdb, s, c, l)
+	l, d, err := p.reserve(ovsdb, s, r, req)
 	end()
 	if err != nil {
 		return nil, err
 	}
-	l, err = p.plug(ctx, ovsdb, s, c, l, parts)
+	l, err = p.plug(ctx, ovsdb, s, r.conf, l, parts)
 	if err != nil {
 		return nil, err
 	}
-	return p.result(c, l, s)
+	return result(r.conf, l, s, d)
 }
 
 // knowBound is how long an ADD waits for the API server to tell of its Pod.
@@ -71,59 +72,6 @@ func (p *Plugger) knowPod(ctx context.Context, l lease.Lease, parts *phases) {
 	if err := p.node.Know(ctx, l.PodNamespace, l.PodName, l.PodUID); err != nil {
 		p.log.Warn("going on without the Pod object", "pod", l.PodNamespace+"/"+l.PodName, "error", err)
 	}
-}
-
-// reserve gives the attachment its addresses, MAC and port number, in memory.
-func (p *Plugger) reserve(ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease) (lease.Lease, error) {
-	self, _ := s.Self()
-	ranges := c.Ranges
-	if ranges == nil {
-		ranges = self.PodCIDRs
-	}
-	if len(ranges) == 0 {
-		return l, tryAgain("%s", NoPodCIDR(p.node.Name()))
-	}
-	bridge, ok := ovsdb.Bridge(render.Bridge)
-	if !ok {
-		return l, tryAgain("bridge %s does not exist: the agent makes it again; see `sluicectl status`", render.Bridge)
-	}
-	freed := lease.Freed(bridge.ExternalIDs)
-	return p.attach.reserve(func(held map[netip.Addr]string) (lease.Lease, error) {
-		for _, family := range families(ranges) {
-			addr, err := ipam.Pick(family, held, freed, time.Now())
-			if errors.Is(err, ipam.ErrExhausted) {
-				return l, tryAgain("%v", err)
-			}
-			if err != nil {
-				return l, err
-			}
-			l.Addresses = append(l.Addresses, addr)
-		}
-		l.MAC = render.MAC(l.Addresses[0]).String()
-		l.MTU = cmp.Or(c.MTU, render.MTU(s))
-		l.OFPort = render.OFPort(l.Addresses[0], self.PodCIDRs)
-		l.Created = time.Now().UnixNano()
-		return l, nil
-	})
-}
-
-// families sorts ranges by family, IPv4 first: a pod gets an address of each.
-func families(ranges []netip.Prefix) [][]netip.Prefix {
-	var v4, v6 []netip.Prefix
-	for _, p := range ranges {
-		if p.Addr().Is4() {
-			v4 = append(v4, p)
-		} else {
-			v6 = append(v6, p)
-		}
-	}
-	var out [][]netip.Prefix
-	for _, f := range [][]netip.Prefix{v4, v6} {
-		if len(f) > 0 {
-			out = append(out, f)
-		}
-	}
-	return out
 }
 
 // plug makes the cable, its port and its flows, or takes all of it back.
@@ -215,7 +163,7 @@ func cableSpec(s state.State, l lease.Lease) (plug.Spec, error) {
 		return plug.Spec{}, err
 	}
 	spec := plug.Spec{
-		HostName: l.Port, Alias: "sluice: " + l.Holder() + " " + l.IfName, NetNS: l.NetNS, IfName: l.IfName,
+		HostName: l.Port, Alias: l.Alias(), NetNS: l.NetNS, IfName: l.IfName,
 		MAC: mac, HostMAC: render.HostMAC(mac), MTU: l.MTU, Addresses: l.Addresses, RouterMAC: render.RouterMAC,
 		ChecksumOffloadOff: s.Facts.Datapath == "netdev",
 	}

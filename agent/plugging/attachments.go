@@ -2,6 +2,7 @@ package plugging
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -24,6 +25,8 @@ type attachments struct {
 	leaving map[lease.Key]bool
 	// busy serialises the verbs on one attachment.
 	busy map[lease.Key]chan struct{}
+	// orphans are why an attachment that nobody seems to need is kept.
+	orphans map[lease.Key]string
 }
 
 func newAttachments() *attachments {
@@ -32,6 +35,7 @@ func newAttachments() *attachments {
 		plugging: map[lease.Key]bool{},
 		leaving:  map[lease.Key]bool{},
 		busy:     map[lease.Key]chan struct{}{},
+		orphans:  map[lease.Key]string{},
 	}
 }
 
@@ -75,9 +79,9 @@ func (t *attachments) reserve(choose func(held map[netip.Addr]string) (lease.Lea
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	held := map[netip.Addr]string{}
-	for _, k := range t.known {
-		for _, a := range k.Addresses {
-			held[a] = k.Holder()
+	for key, l := range t.known {
+		for _, a := range l.Addresses {
+			held[a] = t.holder(key, l)
 		}
 	}
 	l, err := choose(held)
@@ -87,6 +91,35 @@ func (t *attachments) reserve(choose func(held map[netip.Addr]string) (lease.Lea
 	t.known[l.Key()] = l
 	t.plugging[l.Key()] = true
 	return l, nil
+}
+
+// holder says who has an attachment's addresses, and how things stand with it.
+func (t *attachments) holder(key lease.Key, l lease.Lease) string {
+	switch {
+	case t.leaving[key]:
+		return l.Holder() + " (is being unplugged)"
+	case t.plugging[key]:
+		return l.Holder() + " (is being plugged in)"
+	case t.orphans[key] != "":
+		return l.Holder() + " (an orphan: " + t.orphans[key] + ")"
+	}
+	return l.Holder()
+}
+
+// orphan notes why an attachment is kept; an empty reason, that it is no orphan. It
+// tells whether that is news.
+func (t *attachments) orphan(key lease.Key, reason string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.orphans[key] == reason {
+		return false
+	}
+	if reason == "" {
+		delete(t.orphans, key)
+	} else {
+		t.orphans[key] = reason
+	}
+	return true
 }
 
 // plugged ends the reservation: the row holds the lease now.
@@ -125,6 +158,7 @@ func (t *attachments) gone(key lease.Key) {
 	delete(t.known, key)
 	delete(t.plugging, key)
 	delete(t.leaving, key)
+	delete(t.orphans, key)
 }
 
 // seen takes the rows of OVSDB in. It returns those that were known and whose row
@@ -155,14 +189,13 @@ func (t *attachments) seen(ovsdb *db.Client) (lost []lease.Lease, problems []str
 func (t *attachments) all() []lease.Lease {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make([]lease.Lease, 0, len(t.known))
-	for key, l := range t.known {
-		if !t.leaving[key] {
-			out = append(out, l)
-		}
-	}
-	slices.SortFunc(out, func(a, b lease.Lease) int { return cmp.Compare(a.Key().String(), b.Key().String()) })
-	return out
+	return slices.DeleteFunc(sortedLeases(t.known), func(l lease.Lease) bool { return t.leaving[l.Key()] })
+}
+
+func sortedLeases(known map[lease.Key]lease.Lease) []lease.Lease {
+	return slices.SortedFunc(maps.Values(known), func(a, b lease.Lease) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName))
+	})
 }
 
 // settled are those that are neither being plugged nor unplugged.
@@ -176,17 +209,24 @@ func (t *attachments) settled() []lease.Lease {
 // undisturbed calls do with the key locked, unless a verb is at work on the lease or
 // has been since: then it is for the verb to say what is true.
 func (t *attachments) undisturbed(l lease.Lease, do func() error) error {
+	if !t.idle(l) {
+		return nil
+	}
+	defer t.unlock(l.Key())
+	return do()
+}
+
+// idle locks the key, unless a verb is at work on the lease or has been since.
+func (t *attachments) idle(l lease.Lease) bool {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	now, ok := t.known[l.Key()]
 	_, busy := t.busy[l.Key()]
 	if busy || !ok || now.Created != l.Created {
-		t.mu.Unlock()
-		return nil
+		return false
 	}
 	t.busy[l.Key()] = make(chan struct{})
-	t.mu.Unlock()
-	defer t.unlock(l.Key())
-	return do()
+	return true
 }
 
 // underWay are the host's ends of cables that are being plugged or unplugged.

@@ -3,17 +3,18 @@ package plugging
 import (
 	"context"
 	"errors"
-	"time"
 
+	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
 
-// Collect puts OVSDB right by the one sure evidence, the cable itself: a lease whose
-// cable has gone (its container's namespace has, or the machine was started anew) is
-// freed; a row that somebody deleted under a cable that is still there is written again;
-// a cable that an earlier agent had promised to remove, or had not finished, is removed.
+// Collect puts right what nobody says: a lease whose cable has gone (its container's
+// namespace has, or the machine was started anew) is freed, and so is one whose sandbox
+// is dead for certain; a row that somebody deleted under a cable that is still there is
+// written again; a cable that an earlier agent had promised to remove, or had not
+// finished, is removed. What is doubtful is kept, and the reason with it.
 func (p *Plugger) Collect(ctx context.Context) error {
 	ovsdb, _ := p.node.OVSDB()
 	if ovsdb == nil {
@@ -44,21 +45,20 @@ func (p *Plugger) Collect(ctx context.Context) error {
 			return ovsdb.AddPort(ctx, render.Bridge, portSpec(l), db.BridgeNote{})
 		}))
 	}
-	for _, l := range settled {
-		if there[l.Port] {
-			continue
-		}
-		errs = append(errs, p.attach.undisturbed(l, func() error {
-			p.log.Info("lease freed: its cable has gone", "holder", l.Holder(), "addresses", l.Addresses, "port", l.Port)
-			_, err := ovsdb.DeletePort(ctx, render.Bridge, l.Port, freeing(l, time.Now()))
-			if err == nil {
-				p.attach.gone(l.Key())
-				p.node.Kick()
-			}
-			return err
-		}))
+	for l, why := range p.dead(settled, there) {
+		errs = append(errs, p.collectOne(ctx, l, why))
 	}
 	return errors.Join(errs...)
+}
+
+// collectOne ends an attachment that nobody has any more.
+func (p *Plugger) collectOne(ctx context.Context, l lease.Lease, why string) error {
+	if !p.attach.idle(l) {
+		return nil // a verb is at work on it, or has been: it says what is true
+	}
+	p.log.Info("lease freed", "because", why, "holder", l.Holder(), "addresses", l.Addresses, "port", l.Port)
+	var parts phases
+	return p.unplug(ctx, l, &parts)
 }
 
 // sweep removes the cables among these that are nobody's for certain.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/ipam"
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/flows/render"
@@ -16,42 +17,54 @@ import (
 // is nothing to delete. It answers once flows and row have gone; the link's end
 // (some 30 ms) is under way then and owned by the agent.
 func (p *Plugger) del(ctx context.Context, req *wire.Request, parts *phases) error {
-	_, l, err := p.attachment(req)
+	r, err := attachment(req)
 	if err != nil {
 		return err
 	}
-	if !p.attach.lock(ctx.Done(), l.Key()) {
-		return tryAgain("gave up while another request for %s was under way", l.Key())
+	key := r.lease.Key()
+	if !p.attach.lock(ctx.Done(), key) {
+		return tryAgain("gave up while another request for %s was under way", key)
 	}
-	held, ok := p.attach.get(l.Key())
+	held, ok := p.attach.get(key)
 	if !ok {
 		// No lease: at most a cable that an ADD left behind.
-		defer p.attach.unlock(l.Key())
-		return plug.Remove(l.Port)
+		defer p.attach.unlock(key)
+		return plug.Remove(r.lease.Port)
 	}
-	// Before the row goes: an agent that starts after this one died must know that the
-	// cable is nobody's.
-	if err := plug.Retire(held.Port); err != nil {
-		p.log.Warn("cable not marked as being removed", "port", held.Port, "error", err)
-	}
-	ovsdb, err := p.node.OVSDB()
-	if err == nil {
-		err = p.release(ctx, ovsdb, held, parts)
-	}
-	if err != nil {
+	if err := p.unplug(ctx, held, parts); err != nil {
 		// Open vSwitch is away or slow. The pod goes all the same: its cable is taken
 		// here, and the lease is freed when its row can be, on that evidence.
 		p.log.Warn("the lease is freed later", "holder", held.Holder(), "error", err)
 	}
-	// The key stays locked until the cable has gone: an ADD of the same waits.
+	return nil
+}
+
+// unplug is the one way in which an attachment ends, whoever wants it: DEL, GC, or the
+// evidence that its container has gone. The caller has locked the key; it stays locked
+// until the cable has gone, so that an ADD of the same waits. The error is why the lease
+// could not be freed; the cable goes all the same.
+func (p *Plugger) unplug(ctx context.Context, l lease.Lease, parts *phases) error {
+	// Before the row goes: an agent that starts after this one died must know that the
+	// cable is nobody's.
+	if err := plug.Retire(l.Port); err != nil {
+		p.log.Warn("cable not marked as being removed", "port", l.Port, "error", err)
+	}
+	ovsdb, err := p.node.OVSDB()
+	if err == nil {
+		err = p.release(ctx, ovsdb, l, parts)
+	}
 	p.unplugs.Go(func() {
 		defer p.attach.unlock(l.Key())
-		if err := errors.Join(plug.Remove(held.Port), plug.Forget(held.NetNS, held.Addresses)); err != nil {
-			p.log.Error("cable not removed whole", "port", held.Port, "error", err)
+		errs := []error{plug.Remove(l.Port)}
+		if l.NetNS != "" {
+			errs = append(errs, plug.Forget(l.NetNS, l.Addresses))
+		}
+		if err := errors.Join(errs...); err != nil {
+			p.log.Error("cable not removed whole", "port", l.Port, "error", err)
 		}
 		p.node.Kick()
 	})
-	return nil
+	return err
 }
 
 // flowsPatience is how long DEL waits for the flows to go. They have gone in a
@@ -73,7 +86,7 @@ func (p *Plugger) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, 
 		p.log.Warn("flows not removed yet", "holder", l.Holder(), "error", err)
 	}
 	end = parts.begin("row")
-	_, err = ovsdb.DeletePort(ctx, render.Bridge, l.Port, freeing(l, time.Now()))
+	_, err = ovsdb.DeletePort(ctx, render.Bridge, l.Port, freeing(ovsdb, l, time.Now()))
 	end()
 	if err != nil {
 		p.attach.stay(l.Key())
@@ -83,11 +96,18 @@ func (p *Plugger) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, 
 	return nil
 }
 
-// freeing is the note of when the lease's addresses were freed.
-func freeing(l lease.Lease, now time.Time) db.BridgeNote {
+// freeing is the note of when the lease's addresses were freed. Those that another IPAM
+// plugin gave rest, or do not, as that plugin has it.
+func freeing(ovsdb *db.Client, l lease.Lease, now time.Time) db.BridgeNote {
 	note := db.BridgeNote{Set: map[string]string{}}
+	if l.IPAM != "" {
+		return note
+	}
 	for _, addr := range l.Addresses {
 		note.Set[lease.FreedKey(addr)] = lease.FreedValue(now)
+	}
+	if bridge, ok := ovsdb.Bridge(render.Bridge); ok {
+		note.Remove = lease.Forget(lease.Freed(bridge.ExternalIDs), now.Add(-ipam.Rest))
 	}
 	return note
 }

@@ -1,6 +1,7 @@
 package plugging
 
 import (
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -8,10 +9,15 @@ import (
 )
 
 // phases are how long the parts of one request took, for the line that is logged
-// about it; some run at the same time.
+// about it and for the metrics; some run at the same time.
 type phases struct {
 	mu   sync.Mutex
-	took []slog.Attr
+	took []phase
+}
+
+type phase struct {
+	name string
+	took time.Duration
 }
 
 // begin starts a phase; what it returns ends it.
@@ -20,13 +26,29 @@ func (p *phases) begin(name string) (end func()) {
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.took = append(p.took, slog.Duration(name, time.Since(began)))
+		p.took = append(p.took, phase{name, time.Since(began)})
+	}
+}
+
+// all are the phases that have ended, in the order in which they did.
+func (p *phases) all() iter.Seq2[string, time.Duration] {
+	p.mu.Lock()
+	took := slices.Clone(p.took)
+	p.mu.Unlock()
+	return func(yield func(string, time.Duration) bool) {
+		for _, one := range took {
+			if !yield(one.name, one.took) {
+				return
+			}
+		}
 	}
 }
 
 // attr is all of them, by name; it adds nothing where there are none.
 func (p *phases) attr() slog.Attr {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slog.Attr{Key: "phases", Value: slog.GroupValue(slices.Clone(p.took)...)}
+	var attrs []slog.Attr
+	for name, took := range p.all() {
+		attrs = append(attrs, slog.Duration(name, took))
+	}
+	return slog.Attr{Key: "phases", Value: slog.GroupValue(attrs...)}
 }

@@ -34,6 +34,12 @@ type Node interface {
 	Refused(attachment string) error
 	// Know returns when the Pod is among what the next pass knows, or why it cannot be.
 	Know(ctx context.Context, namespace, name, uid string) error
+	// Pod is the Pod as last known. Known is false while nothing sure is known of any:
+	// then a Pod that is not there may be there all the same.
+	Pod(namespace, name string) (p state.Pod, there, known bool)
+	// Missing is the first flow of the attachment, of those rendered, that the switch
+	// does not hold; empty if it holds all.
+	Missing(ctx context.Context, a state.Attachment) (string, error)
 }
 
 // Plugger plugs the node's cables.
@@ -41,35 +47,60 @@ type Plugger struct {
 	node    Node
 	log     *slog.Logger
 	attach  *attachments
+	life    *life
+	metrics *Metrics
 	unplugs sync.WaitGroup // ends of links under way
+
+	mu sync.Mutex
+	// recovered is set once the cables that OVSDB knows nothing of have been looked for.
+	recovered bool
 }
 
 // New makes the node's plugger, which knows of no attachment before See.
 func New(node Node, log *slog.Logger) *Plugger {
-	return &Plugger{node: node, log: log, attach: newAttachments()}
+	return &Plugger{node: node, log: log, attach: newAttachments(), life: newLife(), metrics: newMetrics()}
 }
 
-// See takes in what OVSDB holds, and returns what is wrong with rows that cannot be read.
-func (p *Plugger) See(ovsdb *db.Client) (problems []string) {
+// See takes in what OVSDB holds, and returns what is wrong with rows that cannot be
+// read. The first time it also looks for cables whose rows were lost.
+func (p *Plugger) See(ctx context.Context, ovsdb *db.Client) (problems []string, err error) {
 	_, problems = p.attach.seen(ovsdb)
-	return problems
+	p.mu.Lock()
+	recovered := p.recovered
+	p.mu.Unlock()
+	if recovered {
+		return problems, nil
+	}
+	if err := p.recoverCables(ctx, ovsdb); err != nil {
+		return problems, err
+	}
+	p.mu.Lock()
+	p.recovered = true
+	p.mu.Unlock()
+	return problems, nil
 }
 
-// Leases are the attachments whose flows must be there, in a stable order.
+// Leases are the attachments that have a right to be there, in a stable order.
 func (p *Plugger) Leases() []lease.Lease { return p.attach.all() }
 
-// Attachments are those of Leases.
+// Attachments are those whose flows must be there.
 func (p *Plugger) Attachments() []state.Attachment {
 	list := p.attach.all()
-	out := make([]state.Attachment, len(list))
-	for i, l := range list {
-		out[i] = l.Attachment
+	older := superseded(list)
+	out := make([]state.Attachment, 0, len(list))
+	for _, l := range list {
+		if !older[l.Key()] {
+			out = append(out, l.Attachment)
+		}
 	}
 	return out
 }
 
 // UnderWay are the host's ends of cables that are being plugged or unplugged.
 func (p *Plugger) UnderWay() map[string]bool { return p.attach.underWay() }
+
+// Metrics are what the verbs took.
+func (p *Plugger) Metrics() *Metrics { return p.metrics }
 
 // Wait returns when no link is being removed any more.
 func (p *Plugger) Wait() { p.unplugs.Wait() }
@@ -85,14 +116,20 @@ func (p *Plugger) Serve(ctx context.Context, req *wire.Request) (any, error) {
 		result, err = p.add(ctx, req, &parts)
 	case wire.Del:
 		err = p.del(ctx, req, &parts)
+	case wire.Check:
+		err = p.check(ctx, req)
 	case wire.Status:
-		err = p.Serving()
+		err = p.status(req)
+	case wire.GC:
+		result, err = p.gc(ctx, req)
 	default:
-		err = types.NewError(types.ErrInternal, "CNI verb "+req.Command+" is not built yet", "")
+		err = types.NewError(types.ErrInternal, fmt.Sprintf("CNI verb %.20q is not known to this agent", req.Command), "")
 	}
+	took := time.Since(began)
+	p.metrics.note(req.Command, took, &parts, err)
 	log := p.log.With(
 		slog.String("verb", req.Command), slog.String("container", req.ContainerID), slog.String("ifname", req.IfName),
-		slog.Duration("took", time.Since(began)), parts.attr(),
+		slog.Duration("took", took), parts.attr(),
 	)
 	switch {
 	case err != nil:
@@ -101,6 +138,14 @@ func (p *Plugger) Serve(ctx context.Context, req *wire.Request) (any, error) {
 		log.Info("CNI request done")
 	}
 	return result, err
+}
+
+// status answers STATUS: nothing is asked of anybody.
+func (p *Plugger) status(req *wire.Request) error {
+	if _, err := configuration(req); err != nil {
+		return err
+	}
+	return p.Serving()
 }
 
 // Serving is nil when ADD can be served: the last pass went well and there are

@@ -1,11 +1,13 @@
 package plugging
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/lease"
@@ -14,21 +16,31 @@ import (
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
-// result is what ADD answers, in the version that the configuration asked for.
-func (p *Plugger) result(c *conf.Conf, l lease.Lease, s state.State) (types.Result, error) {
-	mtu := c.MTU
-	if mtu == 0 {
-		mtu = render.MTU(s)
+// mtu is the link maximum of the pod in bytes.
+func mtu(c *conf.Conf, s state.State) int {
+	if c.MTU != 0 {
+		return c.MTU
 	}
-	r := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, DNS: c.DNS}
-	r.Interfaces = []*types100.Interface{
-		{Name: l.Port, Mtu: mtu},
-		{Name: l.IfName, Mac: l.MAC, Mtu: mtu, Sandbox: l.NetNS},
+	return render.MTU(s)
+}
+
+// result is what ADD answers, in the version that the configuration asked for: what
+// the plugins before it in a list told, and its own.
+func result(c *conf.Conf, l lease.Lease, s state.State, d delegated) (types.Result, error) {
+	r, err := previous(c)
+	if err != nil {
+		return nil, err
 	}
+	r.CNIVersion = types100.ImplementedSpecVersion
+	r.DNS = mergeDNS(c.DNS, d.dns, r.DNS)
+	own := len(r.Interfaces) + 1
+	r.Interfaces = append(r.Interfaces,
+		&types100.Interface{Name: l.Port, Mtu: l.MTU},
+		&types100.Interface{Name: l.IfName, Mac: l.MAC, Mtu: l.MTU, Sandbox: l.NetNS})
 	for _, addr := range l.Addresses {
 		router := net.IP(render.RouterFor(addr).AsSlice())
 		r.IPs = append(r.IPs, &types100.IPConfig{
-			Interface: types100.Int(1), Address: *host.IPNet(netip.PrefixFrom(addr, addr.BitLen())), Gateway: router,
+			Interface: types100.Int(own), Address: *host.IPNet(netip.PrefixFrom(addr, addr.BitLen())), Gateway: router,
 		})
 		zero := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if addr.Is6() {
@@ -37,4 +49,30 @@ func (p *Plugger) result(c *conf.Conf, l lease.Lease, s state.State) (types.Resu
 		r.Routes = append(r.Routes, &types.Route{Dst: *host.IPNet(zero), GW: router})
 	}
 	return r.GetAsVersion(c.CNIVersion)
+}
+
+// previous is the result of the plugins before ours in a list, an empty one if ours is
+// the first.
+func previous(c *conf.Conf) (*types100.Result, error) {
+	if c.PrevResult == nil {
+		return &types100.Result{}, nil
+	}
+	any, err := create.Create(c.CNIVersion, c.PrevResult)
+	if err == nil {
+		var r *types100.Result
+		if r, err = types100.NewResultFromResult(any); err == nil {
+			return r, nil
+		}
+	}
+	return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("prevResult: expected a result of version %s: %v", c.CNIVersion, err), "")
+}
+
+// mergeDNS is the first that says anything.
+func mergeDNS(all ...types.DNS) types.DNS {
+	for _, d := range all {
+		if !d.IsEmpty() {
+			return d
+		}
+	}
+	return types.DNS{}
 }

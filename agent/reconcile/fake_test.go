@@ -107,7 +107,7 @@ func (s *fakeSwitch) Watch(context.Context) (<-chan openflow.FlowEvent, error) {
 }
 
 func (s *fakeSwitch) Lost() <-chan struct{} { return s.lost }
-func (s *fakeSwitch) Close() error { return nil }
+func (s *fakeSwitch) Close() error          { return nil }
 
 // holds compares what the switch has with a set.
 func (s *fakeSwitch) holds(set ...*render.Owned) bool {

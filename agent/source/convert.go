@@ -55,6 +55,27 @@ func Node(n *corev1.Node) (state.Node, error) {
 	return out, nil
 }
 
+// The annotations of a Pod that ask for its addresses (separated by commas, at most one
+// of each family) and its MAC.
+const (
+	AnnotationIPs = "sluice.dev/ips"
+	AnnotationMAC = "sluice.dev/mac"
+)
+
+// Annotations are those of a Pod that state needs; nil if it has none of them.
+func Annotations(all map[string]string) map[string]string {
+	var out map[string]string
+	for _, name := range []string{AnnotationIPs, AnnotationMAC} {
+		if value, ok := all[name]; ok {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[name] = value
+		}
+	}
+	return out
+}
+
 // Pod keeps what state needs of a Pod.
 func Pod(p *corev1.Pod) (state.Pod, error) {
 	out := state.Pod{
@@ -62,6 +83,7 @@ func Pod(p *corev1.Pod) (state.Pod, error) {
 		Node: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork,
 		Finished: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		Deleting: p.DeletionTimestamp != nil, Created: created(p.ObjectMeta),
+		AskedIPs: p.Annotations[AnnotationIPs], AskedMAC: p.Annotations[AnnotationMAC],
 	}
 	ips := p.Status.PodIPs
 	if len(ips) == 0 && p.Status.PodIP != "" {
@@ -127,6 +149,11 @@ func Manifests(o Objects) []any {
 			ObjectMeta: meta(p.Namespace, p.Name, p.UID, p.Labels, p.Created, p.Deleting),
 		}
 		pod.Spec.NodeName, pod.Spec.HostNetwork = p.Node, p.HostNetwork
+		for name, value := range map[string]string{AnnotationIPs: p.AskedIPs, AnnotationMAC: p.AskedMAC} {
+			if value != "" {
+				metav1.SetMetaDataAnnotation(&pod.ObjectMeta, name, value)
+			}
+		}
 		for _, a := range p.Addresses {
 			pod.Status.PodIPs = append(pod.Status.PodIPs, corev1.PodIP{IP: a.String()})
 		}

@@ -59,7 +59,8 @@ func run() int {
 	if err != nil {
 		return printError(os.Stdout, id.CNIVersion, err)
 	}
-	if len(result) > 0 {
+	// Of the other verbs the specification wants nothing printed.
+	if len(result) > 0 && command == wire.Add {
 		if _, err := os.Stdout.Write(append(result, '\n')); err != nil {
 			return 1
 		}
@@ -71,13 +72,17 @@ func run() int {
 func do(command string, config []byte, id identity) (json.RawMessage, *wire.Error) {
 	v, known := verbs[command]
 	if !known {
-		return nil, &wire.Error{Code: wire.CodeInvalidEnvironment,
-			Msg: fmt.Sprintf("CNI_COMMAND: expected ADD, DEL, CHECK, STATUS, GC or VERSION, found %.100q", command)}
+		return nil, &wire.Error{
+			Code: wire.CodeInvalidEnvironment,
+			Msg:  fmt.Sprintf("CNI_COMMAND: expected ADD, DEL, CHECK, STATUS, GC or VERSION, found %.100q", command),
+		}
 	}
 	missing := slices.DeleteFunc(slices.Clone(v.required), func(name string) bool { return os.Getenv(name) != "" })
 	if len(missing) > 0 {
-		return nil, &wire.Error{Code: wire.CodeInvalidEnvironment,
-			Msg: fmt.Sprintf("%s: expected a value, found nothing (%s needs it)", strings.Join(missing, ", "), command)}
+		return nil, &wire.Error{
+			Code: wire.CodeInvalidEnvironment,
+			Msg:  fmt.Sprintf("%s: expected a value, found nothing (%s needs it)", strings.Join(missing, ", "), command),
+		}
 	}
 	req := &wire.Request{
 		Command:     command,
@@ -90,18 +95,69 @@ func do(command string, config []byte, id identity) (json.RawMessage, *wire.Erro
 		TimeoutMS:   v.patience.Milliseconds(),
 		Client:      version,
 	}
+	if id.IPAM.Type == "" {
+		return askAgent(req, id, v)
+	}
+	return withIPAM(req, id, v)
+}
+
+// askAgent has the agent carry the request out; DEL can do without.
+func askAgent(req *wire.Request, id identity, v verb) (json.RawMessage, *wire.Error) {
 	resp, err := ask(id.Socket, req, time.Now().Add(v.patience))
 	switch {
-	case err != nil && command == wire.Del:
+	case err != nil && req.Command == wire.Del:
 		return nil, deleteAlone(req, id, err)
 	case err != nil:
 		return nil, &wire.Error{Code: v.without, Msg: err.Error(), Details: cure}
 	case resp.Error != nil:
 		return nil, resp.Error
-	case command == wire.Add && len(resp.Result) == 0:
+	case req.Command == wire.Add && len(resp.Result) == 0:
 		return nil, &wire.Error{Code: wire.CodeInternal, Msg: "the agent answered ADD without a result"}
 	}
 	return resp.Result, nil
+}
+
+// withIPAM is askAgent where another plugin gives the addresses. An address is taken
+// before the cable is made, and given back after it has gone.
+func withIPAM(req *wire.Request, id identity, v verb) (json.RawMessage, *wire.Error) {
+	plugin, config := id.IPAM.Type, []byte(req.Config)
+	if req.Command == wire.Add || req.Command == wire.Check {
+		out, err := delegate(plugin, config)
+		if err != nil {
+			return nil, err
+		}
+		if req.Command == wire.Add {
+			req.IPAM = out
+		}
+	}
+	result, err := askAgent(req, id, v)
+	switch {
+	case err != nil && req.Command == wire.Add:
+		if _, undo := delegate(plugin, config, "CNI_COMMAND=DEL"); undo != nil {
+			err.Details += fmt.Sprintf(" (and the address is not given back before DEL: %s)", undo.Msg)
+		}
+		return nil, err
+	case err != nil || req.Command == wire.Add || req.Command == wire.Check:
+		return result, err
+	case req.Command == wire.GC:
+		return nil, collectIPAM(plugin, config, result)
+	}
+	_, err = delegate(plugin, config)
+	return nil, err
+}
+
+// collectIPAM gives back the addresses of the attachments that GC has ended, and tells
+// the plugin, which may have a GC of its own.
+func collectIPAM(plugin string, config []byte, result json.RawMessage) *wire.Error {
+	var ended wire.Collected
+	_ = json.Unmarshal(result, &ended)
+	for _, a := range ended.Attachments {
+		if _, err := delegate(plugin, config, "CNI_COMMAND=DEL", "CNI_CONTAINERID="+a.ContainerID, "CNI_IFNAME="+a.IfName, "CNI_NETNS="); err != nil {
+			return err
+		}
+	}
+	_, err := delegate(plugin, config)
+	return err
 }
 
 // cure is what to do when the agent does not answer.
@@ -126,6 +182,9 @@ type identity struct {
 	CNIVersion string `json:"cniVersion"`
 	Name       string `json:"name"`
 	Socket     string `json:"socket"`
+	IPAM       struct {
+		Type string `json:"type"`
+	} `json:"ipam"`
 }
 
 // identify reads what it can: a field of the wrong type is left empty.

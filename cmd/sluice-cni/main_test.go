@@ -88,8 +88,10 @@ func (o outcome) wantError(t *testing.T, cniVersion string, code uint) wire.Erro
 
 // variables are those of a run.
 func variables(command string) []string {
-	return []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=c1", "CNI_NETNS=/run/netns/x", "CNI_IFNAME=eth0",
-		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME=web", "CNI_PATH=/opt/cni/bin"}
+	return []string{
+		"CNI_COMMAND=" + command, "CNI_CONTAINERID=c1", "CNI_NETNS=/run/netns/x", "CNI_IFNAME=eth0",
+		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME=web", "CNI_PATH=/opt/cni/bin",
+	}
 }
 
 // config is a network configuration with a socket.

@@ -3,7 +3,6 @@ package conf
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -19,6 +18,8 @@ type Args struct {
 	PodUID       string
 	// InfraContainerID is K8S_POD_INFRA_CONTAINER_ID: the sandbox, as CNI_CONTAINERID.
 	InfraContainerID string
+	// Ask is IP (addresses separated by commas) and MAC.
+	Ask Ask
 	// IgnoreUnknown ("1" or "true") says that keys which are not ours may be there.
 	IgnoreUnknown bool
 }
@@ -35,11 +36,14 @@ const longestArg = 253
 func ParseArgs(s string) (Args, error) {
 	var a Args
 	var unknown []string
+	var ip, mac string
 	text := map[string]*string{
 		"K8S_POD_NAMESPACE":          &a.PodNamespace,
 		"K8S_POD_NAME":               &a.PodName,
 		"K8S_POD_UID":                &a.PodUID,
 		"K8S_POD_INFRA_CONTAINER_ID": &a.InfraContainerID,
+		"IP":                         &ip,
+		"MAC":                        &mac,
 	}
 	for pair := range strings.SplitSeq(s, ";") {
 		if strings.TrimSpace(pair) == "" {
@@ -64,8 +68,6 @@ func ParseArgs(s string) (Args, error) {
 			default:
 				return Args{}, badVariable("CNI_ARGS", `IgnoreUnknown: expected "1", "true", "0" or "false"`, fmt.Sprintf("found %.100q", value))
 			}
-		case slices.Contains([]string{"IP", "MAC", "GATEWAY"}, key):
-			return Args{}, badVariable("CNI_ARGS", key+": a request for an address is not supported yet", fmt.Sprintf("found %.100q", value))
 		default:
 			unknown = append(unknown, key)
 		}
@@ -75,6 +77,10 @@ func ParseArgs(s string) (Args, error) {
 	}
 	if (a.PodNamespace == "") != (a.PodName == "") {
 		return Args{}, badVariable("CNI_ARGS", "expected K8S_POD_NAMESPACE and K8S_POD_NAME, or neither", fmt.Sprintf("found %q and %q", a.PodNamespace, a.PodName))
+	}
+	var err error
+	if a.Ask, err = ParseAsk(ip, "IP", mac, "MAC"); err != nil {
+		return Args{}, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("CNI_ARGS: %v", err), "")
 	}
 	return a, nil
 }

@@ -2,9 +2,10 @@ package conf
 
 import (
 	"encoding/json"
-	"net/netip"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/sluice-cni/sluice/cni/ipam"
 )
 
 // Type is the value of "type": the name of the executable in CNI_PATH.
@@ -18,7 +19,7 @@ const Type = "sluice"
 //	  "type": "sluice",
 //	  "socket": "/run/sluice/cni.sock",
 //	  "mtu": 1450,
-//	  "ranges": ["10.244.3.0/24", "fd00:3::/64"]
+//	  "ranges": ["10.244.3.0/24", {"subnet": "10.9.0.0/24", "exclude": ["10.9.0.128/25"]}]
 //	}
 type Conf struct {
 	// CNIVersion ("cniVersion", required) is the version of the specification that
@@ -33,11 +34,21 @@ type Conf struct {
 	// MTU ("mtu") is the link maximum of pods in bytes, 68 to 65535, and 1280 at
 	// least if a range is IPv6. 0 (not given): the agent finds it out.
 	MTU int
-	// Ranges ("ranges") are where addresses come from, in this order, instead of
-	// the Node's podCIDRs. Each is a prefix without host bits, with room for at
-	// least one pod besides the network, the gateway (its first host address) and
-	// the broadcast address; no two overlap. Nil if not given.
-	Ranges []netip.Prefix
+	// Ranges ("ranges", or "runtimeConfig.ipRanges", which wins) are where addresses
+	// come from, in this order, instead of the Node's podCIDRs. Each is a prefix without
+	// host bits, or an object of "subnet" with "rangeStart", "rangeEnd", "gateway" (an
+	// address that no pod gets; default: the first) and "exclude" (addresses and
+	// prefixes that only who asks for them gets). Each leaves at least one address for a
+	// pod besides the network's, the gateway's and the broadcast address; no two
+	// overlap. Nil if not given.
+	Ranges []ipam.Range
+	// IPAM ("ipam.type") is the plugin that gives the addresses instead; the
+	// executable runs it. Empty: Sluice itself.
+	IPAM string
+	// Ask is what "runtimeConfig" ("ips", "mac") or else "args.cni" asks for.
+	Ask Ask
+	// DisableGC ("disableGC"): GC deletes nothing.
+	DisableGC bool
 	// DNS ("dns") is handed back in the result, unused.
 	DNS types.DNS
 
@@ -51,6 +62,9 @@ type Conf struct {
 	// AttachmentsListed tells an empty list, after which all may go, from a missing
 	// one (or null), after which nothing may be deleted.
 	AttachmentsListed bool
+
+	fromRuntime, fromArgs Ask
+	runtimeRanges         []ipam.Range
 }
 
 // Attachment is the runtime's name of one cable (types.GCAttachment).

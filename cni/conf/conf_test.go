@@ -4,14 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sluice-cni/sluice/cni/conf"
+	"github.com/sluice-cni/sluice/cni/ipam"
 	"github.com/sluice-cni/sluice/cni/wire"
 )
 
@@ -48,10 +51,43 @@ func TestAGoodConfigurationIsRead(t *testing.T) {
 				"dns": {"nameservers": ["10.96.0.10"], "search": ["cluster.local"]}`),
 			usual(func(c *conf.Conf) {
 				c.Socket, c.MTU = "/run/other.sock", 1450
-				c.Ranges = []netip.Prefix{netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("fd00:3::/64")}
+				c.Ranges = ipam.Whole(netip.MustParsePrefix("10.244.3.0/24"), netip.MustParsePrefix("fd00:3::/64"))
 				c.DNS = types.DNS{Nameservers: []string{"10.96.0.10"}, Search: []string{"cluster.local"}}
 			}),
 		},
+		"ranges with what is kept from them": {
+			with(`"ranges": ["10.2.0.0/24", {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.20", "gateway": "10.1.0.254",
+				"exclude": ["10.1.0.12", "10.1.0.16/30"]}]`),
+			usual(func(c *conf.Conf) {
+				c.Ranges = append(ipam.Whole(netip.MustParsePrefix("10.2.0.0/24")), ipam.Range{
+					Prefix: netip.MustParsePrefix("10.1.0.0/24"), Gateway: netip.MustParseAddr("10.1.0.254"),
+					First: netip.MustParseAddr("10.1.0.10"), Last: netip.MustParseAddr("10.1.0.20"),
+					Exclude: []netip.Prefix{netip.MustParsePrefix("10.1.0.12/32"), netip.MustParsePrefix("10.1.0.16/30")},
+				})
+			}),
+		},
+		"what a runtime asks for": {
+			with(`"capabilities": {"ips": true, "mac": true, "ipRanges": true},
+				"runtimeConfig": {"ips": ["10.1.0.9/24", "fd00::9"], "mac": "02:00:00:00:00:01", "ipRanges": [[{"subnet": "10.1.0.0/24", "gateway": ""}], [{"subnet": "fd00::/64"}]]}`),
+			usual(func(c *conf.Conf) {
+				c.Ask = conf.Ask{
+					Addresses: []netip.Addr{netip.MustParseAddr("10.1.0.9"), netip.MustParseAddr("fd00::9")}, AddressesBy: "runtimeConfig.ips",
+					MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, MACBy: "runtimeConfig.mac",
+				}
+				c.Ranges = ipam.Whole(netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00::/64"))
+			}),
+		},
+		"what args ask for, as far as the runtime does not": {
+			with(`"args": {"cni": {"ips": ["10.1.0.9/24"], "mac": "02:00:00:00:00:01"}}, "runtimeConfig": {"mac": "02:00:00:00:00:02"}`),
+			usual(func(c *conf.Conf) {
+				c.Ask = conf.Ask{
+					Addresses: []netip.Addr{netip.MustParseAddr("10.1.0.9")}, AddressesBy: "args.cni.ips",
+					MAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, MACBy: "runtimeConfig.mac",
+				}
+			}),
+		},
+		"another plugin for the addresses": {with(`"ipam": {"type": "host-local", "ranges": []}`), usual(func(c *conf.Conf) { c.IPAM = "host-local" })},
+		"a GC that is off":                 {with(`"disableGC": true`), usual(func(c *conf.Conf) { c.DisableGC = true })},
 		"what runtimes add": {
 			with(`"prevResult": {"ips": []}, "runtimeConfig": {}, "capabilities": {"portMappings": false}, "args": {"cni": {"labels": []}},
 				"disableCheck": true, "disableGC": false, "cniVersions": ["1.1.0"], "loadOnlyInlinedPlugins": true, "cni.dev/new": 1`),
@@ -80,7 +116,7 @@ func TestAGoodConfigurationIsRead(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", reader, err)
 				}
-				if diff := cmp.Diff(&c.want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				if diff := cmp.Diff(&c.want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.IgnoreUnexported(conf.Conf{})); diff != "" {
 					t.Errorf("%s: %s", reader, diff)
 				}
 			}
@@ -120,15 +156,16 @@ func TestABadConfigurationIsRefusedInWords(t *testing.T) {
 		"an mtu of nothing":      {with(`"mtu": null`), 7, `mtu: expected an integer between 68 and 65535, found null`},
 		"an mtu that is small":   {with(`"mtu": 67`), 7, `mtu: expected an integer between 68 and 65535, found 67`},
 		"an mtu that is large":   {with(`"mtu": 65536`), 7, `mtu: expected an integer between 68 and 65535, found 65536`},
-		"an mtu that IPv6 cannot have": {with(`"mtu": 1279, "ranges": ["fd00::/64"]`), 7,
-			`mtu: expected at least 1280, as fd00::/64 is IPv6 (RFC 8200, section 5), found 1279`},
+		"an mtu that IPv6 cannot have": {
+			with(`"mtu": 1279, "ranges": ["fd00::/64"]`), 7,
+			`mtu: expected at least 1280, as fd00::/64 is IPv6 (RFC 8200, section 5), found 1279`,
+		},
 		"a field given twice":         {with(`"mtu": 1400, "mtu": 1500`), 7, `mtu: expected once, found twice`},
 		"a relative socket":           {with(`"socket": "cni.sock"`), 7, `socket: expected an absolute path of at most 107 bytes, found "cni.sock"`},
 		"a socket of a long path":     {with(`"socket": "/` + strings.Repeat("a", 107) + `"`), 7, `socket: expected an absolute path of at most 107 bytes, found "/` + strings.Repeat("a", 78) + `…`},
 		"a range alone":               {with(`"ranges": "10.1.0.0/24"`), 7, `ranges: expected a list of prefixes, such as ["10.244.3.0/24"], found "10.1.0.0/24"`},
 		"too many ranges":             {with(`"ranges": [` + strings.Repeat(`"10.1.0.0/24",`, 64) + `"10.1.0.0/24"]`), 7, `ranges: expected at most 64 prefixes, found 65`},
 		"no ranges":                   {with(`"ranges": []`), 7, `ranges: expected a list of prefixes, such as ["10.244.3.0/24"], found []`},
-		"a range as an object":        {with(`"ranges": [{"subnet": "10.1.0.0/24"}]`), 7, `ranges[0]: expected a prefix, such as "10.244.3.0/24", found {"subnet":"10.1.0.0/24"}`},
 		"a range that is an address":  {with(`"ranges": ["10.1.0.0"]`), 7, `ranges[0]: expected a prefix, such as "10.244.3.0/24", found "10.1.0.0"`},
 		"a range with host bits":      {with(`"ranges": ["10.1.0.7/24"]`), 7, `ranges[0]: expected a prefix without host bits ("10.1.0.0/24"), found "10.1.0.7/24"`},
 		"a range without room":        {with(`"ranges": ["10.1.0.0/24", "10.2.0.0/31"]`), 7, `ranges[1]: expected a prefix with room for the network, the gateway and a pod (at most /30, in IPv6 /126), found "10.2.0.0/31"`},
@@ -143,13 +180,19 @@ func TestABadConfigurationIsRefusedInWords(t *testing.T) {
 		"a field that is misspelt":    {with(`"mtuu": 1500`), 2, `"mtuu": unknown field (value 1500); did you mean "mtu"?`},
 		"a field in other case":       {with(`"MTU": 1500`), 2, `"MTU": unknown field (value 1500); did you mean "mtu"?`},
 		"a field in the singular":     {with(`"range": []`), 2, `"range": unknown field (value []); did you mean "ranges"?`},
-		"an ipam plugin":              {with(`"ipam": {"type": "host-local"}`), 2, `ipam: not supported yet (value {"type":"host-local"}); leave it out: addresses come from the Node's podCIDRs, or from "ranges"`},
 		"a vlan":                      {with(`"vlan": 5`), 2, `vlan: not supported yet (value 5); leave it out`},
 		"bandwidth":                   {with(`"bandwidth": {"ingressRate": 1}`), 2, `bandwidth: not supported yet (value {"ingressRate":1}); leave it out`},
-		"a capability":                {with(`"capabilities": {"ips": true}`), 2, `capabilities.ips: not supported yet (value true); leave it out`},
 		"a capability of no sense":    {with(`"capabilities": {"ips": "yes"}`), 7, `capabilities.ips: expected true or false, found "yes"`},
-		"a capability's value":        {with(`"runtimeConfig": {"ips": ["10.1.0.9"]}`), 2, `runtimeConfig.ips: not supported yet (value ["10.1.0.9"]); leave the capability out of the network configuration`},
-		"an address asked for":        {with(`"args": {"cni": {"ips": ["10.1.0.9/24"]}}`), 2, `args.cni.ips: not supported yet (value ["10.1.0.9/24"]); leave it out`},
+		"a capability of others":      {with(`"capabilities": {"portMappings": true}`), 2, `capabilities.portMappings: not supported yet (value true); leave it out, or declare it of the plugin that has it`},
+		"a value for others":          {with(`"runtimeConfig": {"portMappings": []}`), 2, `runtimeConfig.portMappings: not supported yet (value []); leave the capability out of the network configuration`},
+		"an address that is none":     {with(`"runtimeConfig": {"ips": ["10.1.0"]}`), 7, `runtimeConfig.ips: expected an address such as 10.244.3.7, found "10.1.0"`},
+		"two addresses of a family":   {with(`"runtimeConfig": {"ips": ["10.1.0.1", "10.1.0.2/24"]}`), 7, `runtimeConfig.ips: expected at most one address of each family, found 10.1.0.1 and 10.1.0.2`},
+		"a multicast MAC":             {with(`"runtimeConfig": {"mac": "01:00:00:00:00:01"}`), 7, `runtimeConfig.mac: expected a unicast MAC of six bytes such as 02:00:00:00:00:01, found "01:00:00:00:00:01"`},
+		"an ipam outside CNI_PATH":    {with(`"ipam": {"type": "../sh"}`), 7, `ipam.type: expected the name of an IPAM plugin, such as "host-local", found "../sh"`},
+		"two sources of addresses":    {with(`"ipam": {"type": "static"}, "ranges": ["10.1.0.0/24"]`), 7, `ranges: expected none, as "static" gives the addresses (ipam.type), found 10.1.0.0/24`},
+		"a range with an odd member":  {with(`"ranges": [{"subnet": "10.1.0.0/24", "start": 1}]`), 7, `ranges[0]: expected a prefix such as "10.244.3.0/24", or an object of "subnet", "rangeStart", "rangeEnd", "gateway" and "exclude", found {"subnet":"10.1.0.0/24","start":1}`},
+		"a bound of another range":    {with(`"ranges": [{"subnet": "10.1.0.0/24", "rangeEnd": "10.2.0.9"}]`), 7, `ranges[0].rangeEnd: expected an address in 10.1.0.0/24, found "10.2.0.9"`},
+		"a range that gives nothing":  {with(`"ranges": [{"subnet": "10.1.0.0/24", "exclude": ["10.1.0.0/24"]}]`), 7, `ranges[0]: expected a range that leaves at least one address to give, found {"subnet":"10.1.0.0/24","exclude":["10.1.0.0/24"]}`},
 		"args of no sense":            {with(`"args": {"cni": 1}`), 7, `args.cni: expected an object, found 1`},
 		"the first of several faults": {with(`"vlan": 5, "mtu": 1`), 2, `vlan: not supported yet (value 5); leave it out`},
 	} {
@@ -196,10 +239,15 @@ func TestAVerbNeedsItsVersion(t *testing.T) {
 		command, version string
 		allowed          bool
 	}{
-		{"ADD", "0.3.1", true}, {"DEL", "0.3.1", true},
-		{"CHECK", "0.3.1", false}, {"CHECK", "0.4.0", true}, {"CHECK", "1.1.0", true},
-		{"STATUS", "1.0.0", false}, {"STATUS", "1.1.0", true},
-		{"GC", "1.0.0", false}, {"GC", "1.1.0", true},
+		{"ADD", "0.3.1", true},
+		{"DEL", "0.3.1", true},
+		{"CHECK", "0.3.1", false},
+		{"CHECK", "0.4.0", true},
+		{"CHECK", "1.1.0", true},
+		{"STATUS", "1.0.0", false},
+		{"STATUS", "1.1.0", true},
+		{"GC", "1.0.0", false},
+		{"GC", "1.1.0", true},
 	} {
 		err := (&conf.Conf{CNIVersion: c.version}).Allows(c.command)
 		if (err == nil) != c.allowed {
@@ -214,6 +262,8 @@ func TestAVerbNeedsItsVersion(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(with(``)))
 	f.Add([]byte(with(`"mtu": 1450, "ranges": ["10.244.3.0/24", "fd00:3::/64"], "capabilities": {"a": true}, "args": {"cni": {"ips": []}}`)))
+	f.Add([]byte(with(`"ranges": [{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "exclude": ["10.1.0.0/28"]}], "runtimeConfig": {"ips": ["10.1.0.9/24"], "mac": "02:00:00:00:00:01", "ipRanges": [[{"subnet": "fd00::/64"}]]}`)))
+	f.Add([]byte(with(`"ipam": {"type": "static", "addresses": []}, "disableGC": true`)))
 	f.Add([]byte(with(`"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}], "prevResult": {}, "dns": {}`)))
 	f.Add([]byte("{\n\"a\": [}"))
 	f.Fuzz(func(t *testing.T, text []byte) {

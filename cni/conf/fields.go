@@ -31,7 +31,7 @@ var readers = map[string]func(field, *Conf) error{
 	"ranges":     field.ranges,
 	"dns":        field.dns,
 
-	"ipam":          field.ipam,
+	"ipam":          field.delegate,
 	"capabilities":  field.capabilities,
 	"runtimeConfig": field.runtimeConfig,
 	"args":          field.args,
@@ -43,7 +43,7 @@ var readers = map[string]func(field, *Conf) error{
 	// For the runtime; a plugin has nothing to do about them.
 	"cniVersions":            field.ignore,
 	"disableCheck":           field.ignore,
-	"disableGC":              field.ignore,
+	"disableGC":              field.disableGC,
 	"loadOnlyInlinedPlugins": field.ignore,
 }
 
@@ -76,6 +76,18 @@ func (f field) bad(expected string) error {
 	return invalid(f.name, "expected "+expected, "found "+found(f.value))
 }
 
+// wrong is an error that says itself what was expected and found.
+func (f field) wrong(err error) error {
+	return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("%s: %v", f.name, err), "")
+}
+
+// strict reads an object whose members are all known.
+func (f field) strict(into any) error {
+	d := json.NewDecoder(bytes.NewReader(f.value))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
 func invalid(field, expected, found string) error {
 	return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("%s: %s, %s", field, expected, found), "")
 }
@@ -84,6 +96,13 @@ func invalid(field, expected, found string) error {
 func (f field) null() bool { return f.value == nil || string(f.value) == "null" }
 
 func (f field) ignore(*Conf) error { return nil }
+
+func (f field) disableGC(c *Conf) error {
+	if !f.null() && json.Unmarshal(f.value, &c.DisableGC) != nil {
+		return f.bad("true or false")
+	}
+	return nil
+}
 
 func (f field) cniVersion(c *Conf) error {
 	if json.Unmarshal(f.value, &c.CNIVersion) == nil && slices.Contains(wire.Versions(), c.CNIVersion) {
@@ -138,23 +157,35 @@ func (f field) ranges(c *Conf) error {
 	if json.Unmarshal(f.value, &items) != nil || len(items) == 0 {
 		return f.bad(`a list of prefixes, such as ["10.244.3.0/24"]`)
 	}
-	if len(items) > maxRanges {
-		return invalid(f.name, fmt.Sprintf("expected at most %d prefixes", maxRanges), fmt.Sprintf("found %d", len(items)))
-	}
+	list := make([]field, len(items))
 	for i, item := range items {
-		p, err := field{name: fmt.Sprintf("%s[%d]", f.name, i), value: item}.prefix()
+		list[i] = field{name: fmt.Sprintf("%s[%d]", f.name, i), value: item}
+	}
+	var err error
+	c.Ranges, err = readRanges(f.name, list)
+	return err
+}
+
+// readRanges reads ranges that must not overlap.
+func readRanges(name string, list []field) ([]ipam.Range, error) {
+	if len(list) > maxRanges {
+		return nil, invalid(name, fmt.Sprintf("expected at most %d prefixes", maxRanges), fmt.Sprintf("found %d", len(list)))
+	}
+	var out []ipam.Range
+	for _, item := range list {
+		r, err := item.oneRange()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for j, q := range c.Ranges {
-			if q.Overlaps(p) {
-				return invalid(fmt.Sprintf("%s[%d]", f.name, i), "expected ranges that do not overlap",
-					fmt.Sprintf("found %s, which overlaps %s[%d], %s", p, f.name, j, q))
+		for j, q := range out {
+			if q.Prefix.Overlaps(r.Prefix) {
+				return nil, invalid(item.name, "expected ranges that do not overlap",
+					fmt.Sprintf("found %s, which overlaps %s, %s", r.Prefix, list[j].name, q.Prefix))
 			}
 		}
-		c.Ranges = append(c.Ranges, p)
+		out = append(out, r)
 	}
-	return nil
+	return out, nil
 }
 
 func (f field) prefix() (netip.Prefix, error) {
@@ -179,9 +210,12 @@ func (f field) prefix() (netip.Prefix, error) {
 // fits checks fields against each other.
 func (c *Conf) fits() error {
 	for _, r := range c.Ranges {
-		if r.Addr().Is6() && c.MTU != 0 && c.MTU < 1280 {
-			return invalid("mtu", fmt.Sprintf("expected at least 1280, as %s is IPv6 (RFC 8200, section 5)", r), fmt.Sprintf("found %d", c.MTU))
+		if r.Prefix.Addr().Is6() && c.MTU != 0 && c.MTU < 1280 {
+			return invalid("mtu", fmt.Sprintf("expected at least 1280, as %s is IPv6 (RFC 8200, section 5)", r.Prefix), fmt.Sprintf("found %d", c.MTU))
 		}
+	}
+	if c.IPAM != "" && c.Ranges != nil {
+		return invalid("ranges", fmt.Sprintf("expected none, as %q gives the addresses (ipam.type)", c.IPAM), fmt.Sprintf("found %s", c.Ranges[0]))
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ func Parse(stdin []byte) (*Conf, error) {
 			return nil, err
 		}
 	}
+	c.merge()
 	if err := c.fits(); err != nil {
 		return nil, err
 	}
@@ -53,6 +54,7 @@ func ParseLoosely(stdin []byte) (*Conf, error) {
 			return nil, err
 		}
 	}
+	c.merge()
 	return c, nil
 }
 

@@ -38,7 +38,7 @@ func BenchmarkPick(b *testing.B) {
 				freed[addr] = now
 			}
 			for b.Loop() {
-				if got, err := ipam.Pick(r, held, freed, now); err != nil || got != addr.Next() {
+				if got, err := ipam.Pick(ipam.Whole(r...), held, freed, now); err != nil || got != addr.Next() {
 					b.Fatal(got, err)
 				}
 			}

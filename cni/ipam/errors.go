@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,7 +20,7 @@ const namedHolders = 3
 
 // ExhaustedError says that every address is held.
 type ExhaustedError struct {
-	Ranges []netip.Prefix
+	Ranges []Range
 	// Capacity is how many addresses the ranges have for pods together.
 	Capacity uint64
 	// Held is how many of these are held.
@@ -34,12 +33,8 @@ type ExhaustedError struct {
 func (e *ExhaustedError) Is(target error) bool { return target == ErrExhausted }
 
 func (e *ExhaustedError) Error() string {
-	ranges := make([]string, len(e.Ranges))
-	for i, r := range e.Ranges {
-		ranges[i] = r.String()
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "no address is free in %s: %d for pods, %d held", strings.Join(ranges, ", "), e.Capacity, e.Held)
+	fmt.Fprintf(&b, "no address is free in %s: %d for pods, %d held", names(e.Ranges), e.Capacity, e.Held)
 	if len(e.Holders) > 0 {
 		fmt.Fprintf(&b, " (%s", strings.Join(e.Holders, ", "))
 		if more := e.Held - len(e.Holders); more > 0 {
@@ -51,14 +46,18 @@ func (e *ExhaustedError) Error() string {
 	return b.String()
 }
 
-func exhausted(ranges []netip.Prefix, held map[netip.Addr]string) *ExhaustedError {
+func names(ranges []Range) string {
+	list := make([]string, len(ranges))
+	for i, r := range ranges {
+		list[i] = r.String()
+	}
+	return strings.Join(list, ", ")
+}
+
+func exhausted(ranges []Range, held map[netip.Addr]string) *ExhaustedError {
 	e := &ExhaustedError{Ranges: slices.Clone(ranges)}
 	for _, r := range ranges {
-		if c := Capacity(r); c > math.MaxUint64-e.Capacity {
-			e.Capacity = math.MaxUint64
-		} else {
-			e.Capacity += c
-		}
+		e.Capacity = saturate(e.Capacity, r.Capacity())
 	}
 	var first []netip.Addr // the lowest few, so that the message is the same each time
 	for addr := range held {

@@ -68,7 +68,7 @@ func TestPick(t *testing.T) {
 		"the carry into the upper half of an address":  {prefixes("fd00::/16"), held("fd00::2"), nil, "fd00::3"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ipam.Pick(c.ranges, c.held, c.freed, now)
+			got, err := ipam.Pick(ipam.Whole(c.ranges...), c.held, c.freed, now)
 			if err != nil || got.String() != c.want {
 				t.Errorf("picked %v (error %v), want %s", got, err, c.want)
 			}
@@ -78,7 +78,7 @@ func TestPick(t *testing.T) {
 
 func TestExhaustionNamesRangesHoldersAndTheCure(t *testing.T) {
 	who := held("10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5", "10.1.0.6", "10.2.0.2")
-	_, err := ipam.Pick(prefixes("10.1.0.0/29"), who, nil, now)
+	_, err := ipam.Pick(ipam.Whole(prefixes("10.1.0.0/29")...), who, nil, now)
 	if !errors.Is(err, ipam.ErrExhausted) {
 		t.Fatalf("error is %v", err)
 	}
@@ -97,7 +97,7 @@ func TestWithoutARangeTheErrorSaysSo(t *testing.T) {
 
 func TestARangeOfReservedAddressesIsExhausted(t *testing.T) {
 	for _, r := range []string{"10.1.0.0/31", "10.1.0.1/32", "fd00::/127", "fd00::1/128"} {
-		if got, err := ipam.Pick(prefixes(r), nil, freed(map[string]int{"10.1.0.1": 999, "fd00::1": 999}), now); !errors.Is(err, ipam.ErrExhausted) {
+		if got, err := ipam.Pick(ipam.Whole(prefixes(r)...), nil, freed(map[string]int{"10.1.0.1": 999, "fd00::1": 999}), now); !errors.Is(err, ipam.ErrExhausted) {
 			t.Errorf("%s: picked %v, error %v", r, got, err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestWhateverPodsComeAndGo(t *testing.T) {
 }
 
 func (n *node) add(t *rapid.T) {
-	addr, err := ipam.Pick(n.ranges, n.held, n.freed, n.now)
+	addr, err := ipam.Pick(ipam.Whole(n.ranges...), n.held, n.freed, n.now)
 	full := len(n.held) == capacity(n.ranges)
 	if full != errors.Is(err, ipam.ErrExhausted) {
 		t.Fatalf("%d of %d are held, error %v", len(n.held), capacity(n.ranges), err)
@@ -223,7 +223,7 @@ func TestFillingGivesExactlyTheCapacity(t *testing.T) {
 		for range capacity(n.ranges) {
 			n.add(t)
 		}
-		if _, err := ipam.Pick(n.ranges, n.held, nil, now); !errors.Is(err, ipam.ErrExhausted) {
+		if _, err := ipam.Pick(ipam.Whole(n.ranges...), n.held, nil, now); !errors.Is(err, ipam.ErrExhausted) {
 			t.Fatalf("the range is full, error %v", err)
 		}
 	})
@@ -234,7 +234,7 @@ func TestAMessageStaysShortHoweverManyHold(t *testing.T) {
 	for addr := netip.MustParseAddr("10.1.0.0"); addr.Less(netip.MustParseAddr("10.2.0.0")); addr = addr.Next() {
 		who[addr] = "pod default/" + strings.ReplaceAll(addr.String(), ".", "-")
 	}
-	_, err := ipam.Pick(prefixes("10.1.0.0/16"), who, nil, now)
+	_, err := ipam.Pick(ipam.Whole(prefixes("10.1.0.0/16")...), who, nil, now)
 	if !errors.Is(err, ipam.ErrExhausted) || len(err.Error()) > 400 || !strings.Contains(err.Error(), "65533 held") {
 		t.Errorf("message is %v", err)
 	}

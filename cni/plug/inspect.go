@@ -27,8 +27,8 @@ type Interface struct {
 	TxChecksum bool
 	// Addresses are the interface's, without IPv6 link-local ones, in order.
 	Addresses []netip.Prefix
-	// Routes are those of the main table through the interface, without those that
-	// the kernel makes by itself, in order.
+	// Routes are those through the interface, of the main table and of its own if it has
+	// one, without those that the kernel makes by itself, in order.
 	Routes []Route
 	// Neighbours are the permanent ones, in order.
 	Neighbours []Neighbour
@@ -114,7 +114,10 @@ func (i *Interface) readAddresses(h *netlink.Handle, link netlink.Link) error {
 }
 
 func (i *Interface) readRoutes(h *netlink.Handle, link netlink.Link) error {
-	list, err := whole(func() ([]netlink.Route, error) { return h.RouteList(link, netlink.FAMILY_ALL) })
+	list, err := whole(func() ([]netlink.Route, error) {
+		return h.RouteListFiltered(netlink.FAMILY_ALL,
+			&netlink.Route{LinkIndex: link.Attrs().Index, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}

@@ -101,13 +101,15 @@ func TestACablePluggedInIsWhatTheSpecSays(t *testing.T) {
 			func(*plug.Spec) {},
 			[]string{"10.1.0.2/32"},
 			[]string{"0.0.0.0/0 via 10.1.0.1", "10.1.0.1/32"},
-			[]string{"10.1.0.1 " + routerMAC.String()}, true,
+			[]string{"10.1.0.1 " + routerMAC.String()},
+			true,
 		},
 		"IPv6": {
 			func(s *plug.Spec) { s.Addresses, s.Routers = addrs("fd00::2"), addrs("fd00::1") },
 			[]string{"fd00::2/128"},
 			[]string{"::/0 via fd00::1", "fd00::1/128"},
-			[]string{"fd00::1 " + routerMAC.String()}, true,
+			[]string{"fd00::1 " + routerMAC.String()},
+			true,
 		},
 		"both, without checksum offload": {
 			func(s *plug.Spec) {
@@ -115,7 +117,8 @@ func TestACablePluggedInIsWhatTheSpecSays(t *testing.T) {
 			},
 			[]string{"10.1.0.2/32", "fd00::2/128"},
 			[]string{"0.0.0.0/0 via 10.1.0.1", "10.1.0.1/32", "::/0 via fd00::1", "fd00::1/128"},
-			[]string{"10.1.0.1 " + routerMAC.String(), "fd00::1 " + routerMAC.String()}, false,
+			[]string{"10.1.0.1 " + routerMAC.String(), "fd00::1 " + routerMAC.String()},
+			false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,6 +34,9 @@ type Request struct {
 	Path        string `json:"path,omitempty"`
 	// Config is standard input: valid JSON, otherwise unchecked.
 	Config json.RawMessage `json:"config,omitempty"`
+	// IPAM is the result of the IPAM plugin that the configuration names, which the
+	// executable has run; only ADD has it, and only where there is such a plugin.
+	IPAM json.RawMessage `json:"ipam,omitempty"`
 	// TimeoutMS is how many milliseconds the client will wait for the response,
 	// counted from when it was sent; 0 if it does not say.
 	TimeoutMS int64 `json:"timeoutMS,omitempty"`
@@ -45,6 +48,17 @@ type Request struct {
 // Timeout is TimeoutMS as a duration, 0 if the client does not say.
 func (r *Request) Timeout() time.Duration {
 	return time.Duration(max(r.TimeoutMS, 0)) * time.Millisecond
+}
+
+// Collected is the result of GC, for the executable: the attachments that it has ended.
+type Collected struct {
+	Attachments []Attachment `json:"attachments,omitempty"`
+}
+
+// Attachment names one within a network.
+type Attachment struct {
+	ContainerID string `json:"containerID"`
+	IfName      string `json:"ifName"`
 }
 
 // Response is the agent's answer. Error is nil if the verb succeeded; Result is

@@ -68,6 +68,10 @@ type Pod struct {
 	Deleting bool `json:"deleting,omitempty"`
 	// Created is metadata.creationTimestamp in seconds since 1970, 0 if unknown.
 	Created int64 `json:"created,omitempty"`
+	// AskedIPs and AskedMAC are what the annotations sluice.dev/ips and sluice.dev/mac
+	// ask for, as written. They are read when the pod is plugged in, and never again.
+	AskedIPs string `json:"askedIPs,omitempty"`
+	AskedMAC string `json:"askedMAC,omitempty"`
 }
 
 // Attachment is one cable: a container's interface on this node's bridge. Its

@@ -1,0 +1,75 @@
+package plugging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/db"
+)
+
+// recoverCables writes the rows of cables that OVSDB knows nothing of: it was lost, and
+// pods live on. Each cable's alias is a copy of its lease. Nothing is plugged in before
+// this is done, so no address of theirs is given to others.
+func (p *Plugger) recoverCables(ctx context.Context, ovsdb *db.Client) error {
+	ends, err := plug.HostEnds()
+	if err != nil {
+		return err
+	}
+	rows := map[string]bool{}
+	for _, l := range p.attach.all() {
+		rows[l.Port] = true
+	}
+	var paths map[uint64]string
+	var errs []error
+	for _, end := range ends {
+		if rows[end.Name] || end.Abandoned() {
+			continue
+		}
+		l, err := lease.ParseAlias(end.Name, end.Alias)
+		if err != nil {
+			p.log.Warn("a cable without a row does not say whose it is; it is left alone", "port", end.Name, "error", err)
+			continue
+		}
+		if paths == nil {
+			paths = namespaces()
+		}
+		l.NetNS = paths[l.NetNSInode]
+		if l.PodName == "" && l.PodUID != "" {
+			p.log.Warn("a cable's pod is known by its uid alone: no policy can select it", "port", end.Name, "uid", l.PodUID)
+		}
+		p.log.Warn("a pod's row is lost; it is written again from its cable", "port", l.Port, "holder", l.Holder(), "addresses", l.Addresses)
+		if err := ovsdb.AddPort(ctx, render.Bridge, portSpec(l), db.BridgeNote{}); err != nil && !errors.Is(err, db.ErrExists) {
+			errs = append(errs, fmt.Errorf("recover port %s of %s: %w", l.Port, l.Holder(), err))
+			continue
+		}
+		p.attach.update(l)
+	}
+	return errors.Join(errs...)
+}
+
+// namespaceDirs are where runtimes keep the files of network namespaces.
+var namespaceDirs = []string{"/run/netns", "/var/run/netns", "/run/docker/netns"}
+
+// namespaces are the paths of the network namespaces, by inode.
+func namespaces() map[uint64]string {
+	out := map[uint64]string{}
+	for _, dir := range namespaceDirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // a runtime that is not here
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if number := inode(path); number != 0 && out[number] == "" {
+				out[number] = path
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-cni/sluice/agent/api"
+)
+
+func podsCommand(client func() *api.Client) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "pods",
+		Short: "The containers plugged in on this node, and how things stand with them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := client().Pods(cmd.Context())
+			if err != nil {
+				return err
+			}
+			switch output {
+			case "":
+				return printPods(cmd.OutOrStdout(), list, time.Now())
+			case "json":
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetIndent("", "  ")
+				return e.Encode(list)
+			}
+			return badOutput(output, "json")
+		},
+	}
+	outputFlag(cmd, &output, "json")
+	return cmd
+}
+
+// shownID is how much of a container's id the table shows, as other tools do. JSON has
+// all of it.
+const shownID = 13
+
+func printPods(out io.Writer, list []api.PodStatus, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "POD\tNETWORK\tINTERFACE\tCONTAINER\tOFPORT\tADDRESSES\tMAC\tAGE\tSTATE")
+	for _, p := range list {
+		state := p.State
+		if p.Reason != "" {
+			state += ": " + p.Reason
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.*s\t%d\t%s\t%s\t%s\t%s\n", cmp.Or(p.Pod, "-"), p.Network, p.IfName, shownID, p.ContainerID,
+			p.OFPort, strings.Join(p.Addresses, ","), p.MAC, age(now.Sub(p.Created)), state)
+	}
+	return w.Flush()
+}
+
+// age is a duration in its largest unit, as kubectl writes it.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
