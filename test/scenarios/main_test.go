@@ -21,8 +21,16 @@ import (
 // binDir holds the executables: $SLUICE_BIN_DIR, or built for this run.
 var binDir string
 
+// atExit is what the tests of this package made for all of them.
+var atExit []func()
+
 func TestMain(m *testing.M) {
 	code := func() int {
+		defer func() {
+			for _, f := range atExit {
+				f()
+			}
+		}()
 		if binDir = os.Getenv("SLUICE_BIN_DIR"); binDir != "" {
 			return m.Run()
 		}

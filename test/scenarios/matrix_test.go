@@ -1,0 +1,296 @@
+package scenarios
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
+
+	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/ovs/ovstest"
+	"github.com/sluice-cni/sluice/test/lab"
+)
+
+// TestEveryVerbInEveryVersion: through libcni as a runtime uses it, with the real
+// reference plugins behind ours, and before it.
+func TestEveryVerbInEveryVersion(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n := node(t, l, "n1")
+	for i, version := range wire.Versions() {
+		for _, later := range []bool{false, true} {
+			position := map[bool]string{false: "first", true: "later"}[later]
+			t.Run(version+" "+position, func(t *testing.T) {
+				var plugins []map[string]any
+				if later {
+					plugins = append(plugins, map[string]any{"type": "loopback"})
+				}
+				plugins = append(plugins,
+					map[string]any{"type": "sluice"},
+					map[string]any{"type": "portmap", "backend": "nftables", "capabilities": map[string]any{"portMappings": true}},
+					map[string]any{"type": "tuning", "sysctl": map[string]any{"net.ipv4.conf.IFNAME.arp_filter": "1"}})
+				if version != "0.3.1" { // firewall's first is 0.4.0
+					plugins = append(plugins, map[string]any{"type": "firewall", "backend": "iptables"})
+				}
+				r := newRuntime(t, n, fmt.Sprintf("net%d%s", i, position), version, plugins...)
+				c := &libcni.RuntimeConf{
+					ContainerID: fmt.Sprintf("matrix%d%s", i, position), NetNS: ovstest.NewNamespace(t).Path, IfName: "eth0",
+					Args:           [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "shop"}, {"K8S_POD_NAME", "cart"}},
+					CapabilityArgs: map[string]any{"portMappings": []map[string]any{{"hostPort": 18080 + i, "containerPort": 80, "protocol": "tcp"}}},
+				}
+				everyVerb(t, l, r, c, later)
+			})
+		}
+	}
+	if left := trace(t, l, n); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+func everyVerb(t *testing.T, l *lab.Lab, r runtimeOf, c *libcni.RuntimeConf, later bool) {
+	ctx := testContext(t)
+	version := r.list.CNIVersion
+	var info interface{ SupportedVersions() []string }
+	err := r.do(func() (err error) { info, err = r.cni.GetVersionInfo(ctx, "sluice"); return err })
+	if err != nil || strings.Join(info.SupportedVersions(), " ") != strings.Join(wire.Versions(), " ") {
+		t.Errorf("VERSION: %v, %v", info, err)
+	}
+	if err := r.do(func() error { return r.cni.GetStatusNetworkList(ctx, r.list) }); err != nil {
+		t.Errorf("STATUS: %v", err)
+	}
+
+	var added types.Result
+	if err := r.do(func() (err error) { added, err = r.cni.AddNetworkList(ctx, r.list, c); return err }); err != nil {
+		t.Fatalf("ADD: %v", err)
+	}
+	defer func() { // also where the test fails half way
+		if err := r.del(ctx, c); err != nil {
+			t.Errorf("DEL: %v", err)
+		}
+	}()
+	if added.Version() != version {
+		t.Errorf("the result is of version %s", added.Version())
+	}
+	inResult(t, added, c, later)
+	pings(t, l, r.node, c.NetNS)
+
+	if version != "0.3.1" {
+		if err := r.check(ctx, c); err != nil {
+			t.Errorf("CHECK: %v", err)
+		}
+		spoilAndCheck(t, r, c)
+	}
+	// GC with this one listed leaves it.
+	gc := &libcni.GCArgs{ValidAttachments: []types.GCAttachment{{ContainerID: c.ContainerID, IfName: c.IfName}}}
+	if err := r.do(func() error { return r.cni.GCNetworkList(ctx, r.list, gc) }); err != nil {
+		t.Errorf("GC: %v", err)
+	}
+	pings(t, l, r.node, c.NetNS)
+	for range 2 {
+		if err := r.del(ctx, c); err != nil {
+			t.Errorf("DEL: %v", err)
+		}
+	}
+	eventually(t, "the cable is gone", func() error {
+		if left := trace(t, l, r.node); left != "" {
+			return errors.New(left)
+		}
+		return nil
+	})
+}
+
+// inResult looks at what the last plugin of the list passed on of ours.
+func inResult(t *testing.T, added types.Result, c *libcni.RuntimeConf, later bool) {
+	t.Helper()
+	r, err := types100.NewResultFromResult(added)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := json.Marshal(added)
+	own := -1
+	for i, in := range r.Interfaces {
+		if in.Name == c.IfName && in.Sandbox == c.NetNS {
+			own = i
+		}
+		if in.Name == c.IfName && (in.Mac == "" || added.Version() == "1.1.0" && in.Mtu == 0) {
+			t.Errorf("interface without MAC or MTU: %s", text)
+		}
+	}
+	addresses := 0
+	for _, ip := range r.IPs {
+		if ip.Interface != nil && *ip.Interface == own {
+			addresses++
+		}
+	}
+	hasLo := len(r.Interfaces) > 0 && r.Interfaces[0].Name == "lo"
+	if own < 1 || addresses != 1 || len(r.Routes) != 1 || hasLo != later {
+		t.Errorf("the result is %s", text)
+	}
+}
+
+// pings shows that the pod and its node reach one another.
+func pings(t *testing.T, l *lab.Lab, n lab.NodeListing, sandbox string) {
+	t.Helper()
+	out, err := l.Exec(testContext(t), "node/"+n.Name, "nsenter", "--net="+sandbox, "ping", "-c1", "-W2", gatewayOf(t, l, n))
+	if err != nil {
+		t.Errorf("the pod does not reach its node: %v: %s", err, out)
+	}
+}
+
+// spoilAndCheck changes one thing after another: CHECK names each, and is content again
+// when it is put right.
+func spoilAndCheck(t *testing.T, r runtimeOf, c *libcni.RuntimeConf) {
+	t.Helper()
+	in := func(f func(eth0 netlink.Link) error) func() error {
+		return func() error {
+			return netns.Do(c.NetNS, func() error {
+				eth0, err := netlink.LinkByName("eth0")
+				if err != nil {
+					return err
+				}
+				return f(eth0)
+			})
+		}
+	}
+	var address netlink.Addr
+	for _, s := range []struct {
+		what, says   string
+		spoil, right func() error
+	}{
+		{"MTU", "the MTU of interface eth0", in(func(e netlink.Link) error { return netlink.LinkSetMTU(e, 1000) }), in(func(e netlink.Link) error { return netlink.LinkSetMTU(e, mtuOf(t, r.node)) })},
+		{
+			"address", "the addresses of interface eth0",
+			in(func(e netlink.Link) error {
+				list, err := netlink.AddrList(e, netlink.FAMILY_V4)
+				if err != nil || len(list) != 1 {
+					return fmt.Errorf("%v, %w", list, err)
+				}
+				address = list[0]
+				other := netlink.Addr{IPNet: mustIPNet("10.77.0.1/32")}
+				return errors.Join(netlink.AddrAdd(e, &other), netlink.AddrDel(e, &address))
+			}),
+			in(func(e netlink.Link) error {
+				other := netlink.Addr{IPNet: mustIPNet("10.77.0.1/32")}
+				return errors.Join(netlink.AddrAdd(e, &netlink.Addr{IPNet: address.IPNet}), netlink.AddrDel(e, &other))
+			}),
+		},
+	} {
+		if s.what == "MTU" && r.list.CNIVersion != "1.1.0" {
+			continue // no result before has one
+		}
+		if err := s.spoil(); err != nil {
+			t.Fatalf("%s: %v", s.what, err)
+		}
+		var e *types.Error
+		if err := r.check(testContext(t), c); !errors.As(err, &e) || e.Code != 100 || !strings.Contains(e.Msg, s.says) {
+			t.Errorf("CHECK with another %s: %v", s.what, err)
+		}
+		if err := s.right(); err != nil {
+			t.Fatalf("%s: %v", s.what, err)
+		}
+		if err := r.check(testContext(t), c); err != nil {
+			t.Errorf("CHECK after the %s is right again: %v", s.what, err)
+		}
+	}
+}
+
+// TestCHECKNamesTheFirstDifference, by the executable alone.
+func TestCHECKNamesTheFirstDifference(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n, ns := node(t, l, "n1"), ovstest.NewNamespace(t).Path
+	r := newRuntime(t, n, "sluice", "1.1.0", map[string]any{"type": "sluice"})
+	c := &libcni.RuntimeConf{ContainerID: "c1", NetNS: ns, IfName: "eth0"}
+	ctx := testContext(t)
+	check := func(says string) {
+		t.Helper()
+		var e *types.Error
+		err := r.check(ctx, c)
+		if says == "" && err != nil || says != "" && (!errors.As(err, &e) || !strings.Contains(e.Error(), says)) {
+			t.Errorf("CHECK: %v, want %q", err, says)
+		}
+	}
+	add := func() {
+		t.Helper()
+		if err := r.do(func() error { _, err := r.cni.AddNetworkList(ctx, r.list, c); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inside := func(f func(netlink.Link) error) {
+		t.Helper()
+		err := netns.Do(ns, func() error {
+			eth0, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			return f(eth0)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	add()
+	check("")
+	inside(func(e netlink.Link) error { return netlink.LinkSetHardwareAddr(e, mustMAC("02:00:00:00:00:07")) })
+	check("the MAC of interface eth0")
+	if err := r.del(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	add()
+	inside(func(e netlink.Link) error {
+		return netlink.RouteDel(&netlink.Route{LinkIndex: e.Attrs().Index, Dst: mustIPNet("0.0.0.0/0")})
+	})
+	check("the routes by interface eth0: expected 0.0.0.0/0 via 169.254.0.1")
+	inside(netlink.LinkSetDown)
+	check("interface eth0: expected it up")
+	inside(netlink.LinkDel)
+	check("link slc")
+	if err := r.del(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCHECKLooksAtTheFlows: one that somebody took out of the switch is named, until the
+// agent has put it back.
+func TestCHECKLooksAtTheFlows(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n, ns := node(t, l, "n1"), ovstest.NewNamespace(t).Path
+	a := cni(t, n, call{verb: "ADD", container: "c1", netns: ns})
+	if a.failed {
+		t.Fatal(a.text)
+	}
+	conf := strings.TrimSuffix(fmt.Sprintf(goodConf, n.CNISocket), "}") + `,"prevResult":` + a.text + "}"
+	if c := cni(t, n, call{verb: "CHECK", container: "c1", netns: ns, conf: conf}); c.failed {
+		t.Fatal(c.text)
+	}
+	ofctl := func(args ...string) {
+		t.Helper()
+		if out, err := l.Exec(testContext(t), "node/n1", append([]string{"ovs-ofctl", "-O", "OpenFlow15"}, args...)...); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	ofctl("del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt", "table=1,in_port=258")
+	if c := cni(t, n, call{verb: "CHECK", container: "c1", netns: ns, conf: conf}); !c.failed || c.Code != 100 || !strings.Contains(c.Msg, "in_port=258") {
+		t.Errorf("with a flow missing: %s", c.text)
+	}
+	eventually(t, "the agent has put it back", func() error {
+		if c := cni(t, n, call{verb: "CHECK", container: "c1", netns: ns, conf: conf}); c.failed {
+			return errors.New(c.text)
+		}
+		return nil
+	})
+	if c := cni(t, n, call{verb: "CHECK", container: "c1", netns: ns}); !c.failed || c.Code != 7 || !strings.Contains(c.Msg, "prevResult") {
+		t.Errorf("without a prevResult: %s", c.text)
+	}
+	if d := cni(t, n, call{verb: "DEL", container: "c1", netns: ns}); d.failed {
+		t.Error(d.text)
+	}
+	if c := cni(t, n, call{verb: "CHECK", container: "c1", netns: ns, conf: conf}); !c.failed || c.Code != 100 || !strings.Contains(c.Msg, "the lease") {
+		t.Errorf("after DEL: %s", c.text)
+	}
+}
