@@ -35,6 +35,8 @@ type cniAnswer struct {
 // call is one run of the executable.
 type call struct {
 	verb, container, netns, ifname, conf, args string
+	// path is where other plugins are, beside the node's own.
+	path string
 }
 
 const goodConf = `{"cniVersion":"1.1.0","name":"sluice","type":"sluice","socket":%q}`
@@ -55,7 +57,7 @@ func cni(t *testing.T, n lab.NodeListing, c call) cniAnswer {
 		cmd := exec.CommandContext(ctx, filepath.Join(n.CNIBinDir, "sluice"))
 		cmd.Env = []string{
 			"CNI_COMMAND=" + c.verb, "CNI_CONTAINERID=" + c.container, "CNI_NETNS=" + c.netns,
-			"CNI_IFNAME=" + c.ifname, "CNI_ARGS=" + c.args, "CNI_PATH=" + n.CNIBinDir,
+			"CNI_IFNAME=" + c.ifname, "CNI_ARGS=" + c.args, "CNI_PATH=" + n.CNIBinDir + ":" + c.path, "PATH=" + os.Getenv("PATH"),
 		}
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(c.conf), &out, &stderr
 		return cmd.Run()
