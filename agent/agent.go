@@ -73,7 +73,7 @@ type passResult struct {
 	result   render.Result
 	hostSide render.Host
 	// refused are the owners that the switch does not take.
-	refused []reconcile.Refusal
+	refused []reconcile.RefusedError
 	// installed is the version of the input that is in force, since when.
 	installed string
 	since     time.Time

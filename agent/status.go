@@ -97,8 +97,8 @@ func (a *Agent) Status() api.Status {
 }
 
 // crippled tells whether something is refused that no pod can do without.
-func crippled(refused []reconcile.Refusal) bool {
-	return slices.ContainsFunc(refused, func(r reconcile.Refusal) bool {
+func crippled(refused []reconcile.RefusedError) bool {
+	return slices.ContainsFunc(refused, func(r reconcile.RefusedError) bool {
 		return r.Owner.Kind == flows.OwnerPipeline || r.Owner.Kind == flows.OwnerGateway
 	})
 }

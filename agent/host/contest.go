@@ -22,8 +22,8 @@ func (c *contest) note(now time.Time, what []string) {
 		c.times = map[string][]time.Time{}
 	}
 	for _, w := range what {
-		times := append(c.times[w], now)
-		c.times[w] = times[max(0, len(times)-quarrelTimes):]
+		c.times[w] = append(c.times[w], now)
+		c.times[w] = c.times[w][max(0, len(c.times[w])-quarrelTimes):]
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-cni/sluice/agent/lease"
-	"github.com/sluice-cni/sluice/cni/conf"
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/flows/render"
@@ -49,11 +48,11 @@ func (p *Plugger) add(ctx context.Context, req *wire.Request, parts *phases) (ty
 	if err != nil {
 		return nil, err
 	}
-	l, err = p.plug(ctx, ovsdb, s, r.conf, l, parts)
+	l, err = p.plug(ctx, ovsdb, s, l, parts)
 	if err != nil {
 		return nil, err
 	}
-	return result(r.conf, l, s, d)
+	return result(r.conf, l, d)
 }
 
 // knowBound is how long an ADD waits for the API server to tell of its Pod.
@@ -75,7 +74,7 @@ func (p *Plugger) knowPod(ctx context.Context, l lease.Lease, parts *phases) {
 }
 
 // plug makes the cable, its port and its flows, or takes all of it back.
-func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, c *conf.Conf, l lease.Lease, parts *phases) (_ lease.Lease, err error) {
+func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, l lease.Lease, parts *phases) (_ lease.Lease, err error) {
 	spec, err := cableSpec(s, l)
 	if err != nil {
 		p.attach.gone(l.Key())

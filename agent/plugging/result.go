@@ -26,7 +26,7 @@ func mtu(c *conf.Conf, s state.State) int {
 
 // result is what ADD answers, in the version that the configuration asked for: what
 // the plugins before it in a list told, and its own.
-func result(c *conf.Conf, l lease.Lease, s state.State, d delegated) (types.Result, error) {
+func result(c *conf.Conf, l lease.Lease, d delegated) (types.Result, error) {
 	r, err := previous(c)
 	if err != nil {
 		return nil, err

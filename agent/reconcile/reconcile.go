@@ -1,7 +1,7 @@
 // Package reconcile makes a switch hold what was rendered, and nothing else: it
 // compares, owner by owner, and applies the difference as one bundle.
 //
-// What the switch refuses is put aside with its owner (see Refusal), and the rest of
+// What the switch refuses is put aside with its owner (see RefusedError), and the rest of
 // the bundle is applied: one bad owner keeps nobody else waiting.
 package reconcile
 
@@ -29,7 +29,7 @@ type Reconciler struct {
 	installed []*render.Owned
 	known     bool
 	// refused are the owners that are put aside, by what was desired of them.
-	refused map[*render.Owned]Refusal
+	refused map[*render.Owned]RefusedError
 	// repaired counts flows and groups found to be other than this Reconciler left them.
 	repaired uint64
 	// connection counts the switches that were opened.
@@ -53,7 +53,7 @@ const (
 // New makes a Reconciler that opens its switch when first needed, and again when
 // it was lost.
 func New(dial Dial, log *slog.Logger) *Reconciler {
-	return &Reconciler{dial: dial, log: log, refused: map[*render.Owned]Refusal{}, drifted: make(chan struct{}, 1)}
+	return &Reconciler{dial: dial, log: log, refused: map[*render.Owned]RefusedError{}, drifted: make(chan struct{}, 1)}
 }
 
 // Drifted gets a value when somebody else has changed the switch's flows: it is time to

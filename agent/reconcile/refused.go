@@ -11,28 +11,28 @@ import (
 	"github.com/sluice-cni/sluice/ovs/openflow"
 )
 
-// Refusal is an owner of which the switch does not take something. All of the owner
+// RefusedError is an owner of which the switch does not take something. All of the owner
 // stays as it was before: half of what it needs could let through what the other half
 // would drop.
-type Refusal struct {
+type RefusedError struct {
 	Owner flows.Owner
 	// Err names the first flow or group that was refused, and the switch's reason.
 	Err error
 }
 
-func (r Refusal) Error() string {
+func (r RefusedError) Error() string {
 	return fmt.Sprintf("%s stays as it was: %v", r.Owner, r.Err)
 }
 
 // Refused are the owners that are put aside, in their order. Each is tried again when
 // something else is desired of it, and on another connection; and where the reason may
 // pass (a full table) at every look.
-func (r *Reconciler) Refused() []Refusal {
-	var out []Refusal
+func (r *Reconciler) Refused() []RefusedError {
+	var out []RefusedError
 	for _, refusal := range r.refused {
 		out = append(out, refusal)
 	}
-	slices.SortFunc(out, func(a, b Refusal) int { return flows.CompareOwners(a.Owner, b.Owner) })
+	slices.SortFunc(out, func(a, b RefusedError) int { return flows.CompareOwners(a.Owner, b.Owner) })
 	return out
 }
 
@@ -41,9 +41,9 @@ func (r *Reconciler) settleRefused(desired []*render.Owned, look bool) {
 	if len(r.refused) == 0 {
 		return
 	}
-	still := make(map[*render.Owned]Refusal, len(r.refused))
+	still := make(map[*render.Owned]RefusedError, len(r.refused))
 	for _, o := range desired {
-		if refusal, ok := r.refused[o]; ok && !(look && mayPass(refusal.Err)) {
+		if refusal, ok := r.refused[o]; ok && (!look || !mayPass(refusal.Err)) {
 			still[o] = refusal
 		}
 	}
@@ -111,7 +111,7 @@ func (r *Reconciler) refuse(err error, desired []*render.Owned) bool {
 			return false
 		}
 		if _, known := r.refused[owner]; !known {
-			r.refused[owner] = Refusal{owner.Owner, one}
+			r.refused[owner] = RefusedError{owner.Owner, one}
 			r.log.Error("the switch refuses what an owner needs; all else is applied", "owner", owner.Owner.String(), "error", one)
 		}
 	}

@@ -9,11 +9,11 @@ import (
 	"github.com/sluice-cni/sluice/ovs/openflow"
 )
 
-type refusal = reconcile.Refusal
+type refusal = reconcile.RefusedError
 
 var (
-	badPort   = &openflow.Error{Type: 2, Code: 4} // OFPBAC_BAD_OUT_PORT
-	tableFull = &openflow.Error{Type: 5, Code: 1} // OFPFMFC_TABLE_FULL
+	errBadPort   = &openflow.Error{Type: 2, Code: 4} // OFPBAC_BAD_OUT_PORT
+	errTableFull = &openflow.Error{Type: 5, Code: 1} // OFPFMFC_TABLE_FULL
 )
 
 // refusing makes a switch refuse a flow that matches a port.
@@ -33,7 +33,7 @@ func TestARefusedOwnerStaysAsItWasAndAllElseGoesOn(t *testing.T) {
 		r := reconciler(sw)
 		before := owned("bad", flow(0, 1), flow(0, 2))
 		apply(t, r, reconcile.Trust, before)
-		refusing(sw, 3, badPort)
+		refusing(sw, 3, errBadPort)
 		bad, good := owned("bad", flow(0, 2, flows.DecTTL{}), flow(0, 3)), owned("good", flow(0, 4))
 		apply(t, r, look, bad, good)
 		if !sw.holds(before, good) {
@@ -54,7 +54,7 @@ func TestARefusedOwnerStaysAsItWasAndAllElseGoesOn(t *testing.T) {
 func TestWhatWasRefusedIsNotTriedOverAndOver(t *testing.T) {
 	sw := newFake()
 	r := reconciler(sw)
-	refusing(sw, 3, badPort)
+	refusing(sw, 3, errBadPort)
 	bad, good := owned("bad", flow(0, 3)), owned("good", flow(0, 4))
 	apply(t, r, reconcile.Trust, bad, good)
 	applied := sw.applied
@@ -74,10 +74,10 @@ func TestWhatWasRefusedIsNotTriedOverAndOver(t *testing.T) {
 func TestAFullTableIsTriedAgainAtEachLook(t *testing.T) {
 	sw := newFake()
 	r := reconciler(sw)
-	refusing(sw, 3, tableFull)
+	refusing(sw, 3, errTableFull)
 	a := owned("a", flow(0, 3))
 	apply(t, r, reconcile.Trust, a)
-	refusing(sw, 99, tableFull)
+	refusing(sw, 99, errTableFull)
 	apply(t, r, reconcile.LookAtAll, a)
 	if !sw.holds(a) || len(r.Refused()) != 0 {
 		t.Errorf("holds %v, refused %v", sw.flows, r.Refused())
@@ -86,7 +86,7 @@ func TestAFullTableIsTriedAgainAtEachLook(t *testing.T) {
 
 func TestAnotherSwitchIsAskedAgain(t *testing.T) {
 	first, second := newFake(), newFake()
-	refusing(first, 3, badPort)
+	refusing(first, 3, errBadPort)
 	r := reconciler(first, second)
 	a := owned("a", flow(0, 3))
 	apply(t, r, reconcile.Trust, a)
