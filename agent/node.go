@@ -77,6 +77,9 @@ func (a *Agent) Pod(namespace, name string) (p state.Pod, there, known bool) {
 	return state.Pod{}, false, known
 }
 
+// KnowsAllPods implements plugging.Node.
+func (a *Agent) KnowsAllPods() bool { return a.cfg.Manifests == "" }
+
 // Missing implements plugging.Node.
 func (a *Agent) Missing(ctx context.Context, at state.Attachment) (string, error) {
 	a.recMu.Lock()

@@ -1,11 +1,9 @@
 package plugging
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,9 +20,9 @@ import (
 
 const (
 	// lookEvery is how often the processes are looked at.
-	lookEvery = 5 * time.Second
+	lookEvery = 2 * time.Second
 	// deadAfter is how long all evidence must hold before a cable is taken away.
-	deadAfter = 15 * time.Second
+	deadAfter = 10 * time.Second
 )
 
 // life is what is known of who lives in which namespace. One caller at a time.
@@ -35,6 +33,8 @@ type life struct {
 	now       inhabitants
 	// peopled are the namespaces in which a process was seen.
 	peopled map[lease.Key]bool
+	// podSeen are the attachments whose Pod was known once.
+	podSeen map[lease.Key]bool
 	// since is when the evidence of an attachment's death was first whole.
 	since map[lease.Key]time.Time
 }
@@ -48,7 +48,7 @@ type inhabitant struct {
 }
 
 func newLife() *life {
-	return &life{processes: processes, peopled: map[lease.Key]bool{}, since: map[lease.Key]time.Time{}}
+	return &life{processes: processes, peopled: map[lease.Key]bool{}, podSeen: map[lease.Key]bool{}, since: map[lease.Key]time.Time{}}
 }
 
 // dead are the attachments that have ended without DEL, and how that is known. It notes
@@ -91,9 +91,9 @@ func (p *Plugger) doubt(l lease.Lease) string {
 	case alive:
 		reason = fmt.Sprintf("%s; kept, as process %d (%s) lives in it", doubt, who.pid, who.name)
 	case p.life.now == nil:
-		reason = doubt + "; kept, as the agent does not see this machine's processes (give its pod hostPID)"
+		reason = doubt + "; kept, as the machine's processes cannot be looked at"
 	case !p.life.peopled[l.Key()]:
-		reason = doubt + "; kept, as this agent has never seen a process in it: nobody can say whether it has ended"
+		reason = doubt + "; kept, as this agent has never seen a process in it (does its pod have hostPID?): it is not known whether it has ended"
 	default:
 		reason, dead = doubt+", and its last process has ended", true
 	}
@@ -123,9 +123,14 @@ func (p *Plugger) suspicion(l lease.Lease) string {
 		return ""
 	}
 	pod, there, known := p.node.Pod(l.PodNamespace, l.PodName)
+	if there {
+		p.life.podSeen[l.Key()] = true
+	}
 	switch {
 	case !known:
 		return ""
+	case !there && !p.life.podSeen[l.Key()] && !p.node.KnowsAllPods():
+		return "" // a container of which the manifests never spoke
 	case !there:
 		return "its Pod is gone"
 	case pod.Finished:
@@ -147,27 +152,15 @@ func (f *life) look() error {
 
 // forget drops what is known of attachments that are not there.
 func (f *life) forget(known map[lease.Key]bool) {
-	for key := range f.peopled {
-		if !known[key] {
-			delete(f.peopled, key)
-		}
-	}
-	for key := range f.since {
-		if !known[key] {
-			delete(f.since, key)
-		}
-	}
+	gone := func(key lease.Key) bool { return !known[key] }
+	maps.DeleteFunc(f.peopled, func(key lease.Key, _ bool) bool { return gone(key) })
+	maps.DeleteFunc(f.podSeen, func(key lease.Key, _ bool) bool { return gone(key) })
+	maps.DeleteFunc(f.since, func(key lease.Key, _ time.Time) bool { return gone(key) })
 }
 
-// initialPIDNamespace is PROC_PID_INIT_INO of linux/proc_ns.h.
-const initialPIDNamespace = "pid:[4026531836]"
-
-// processes are those of the whole machine; an error where only a part of them can be
-// seen, as the absence of a process then says nothing.
+// processes are those that the agent can see: without hostPID, its own. That none is seen
+// says nothing, therefore, unless one was seen there before.
 func processes() (inhabitants, error) {
-	if own, err := os.Readlink("/proc/self/ns/pid"); err != nil || own != initialPIDNamespace {
-		return nil, fmt.Errorf("the agent is in a PID namespace of its own (%s): %w", own, cmp.Or(err, fs.ErrPermission))
-	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -175,15 +168,12 @@ func processes() (inhabitants, error) {
 	out := inhabitants{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
+		if err != nil || pid == os.Getpid() { // a thread of ours may be in there just now
 			continue
 		}
 		ns, err := os.Readlink(filepath.Join("/proc", e.Name(), "ns/net"))
-		switch {
-		case errors.Is(err, fs.ErrPermission):
-			return nil, err
-		case err != nil:
-			continue // it has ended; or it is about to, and has left its namespaces
+		if err != nil {
+			continue // it has ended, or is one that nobody may look at
 		}
 		number, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(ns, "net:["), "]"), 10, 64)
 		if _, seen := out[number]; err != nil || seen {

@@ -37,6 +37,9 @@ type Node interface {
 	// Pod is the Pod as last known. Known is false while nothing sure is known of any:
 	// then a Pod that is not there may be there all the same.
 	Pod(namespace, name string) (p state.Pod, there, known bool)
+	// KnowsAllPods tells whether each pod of this node is among those that Pod knows once
+	// anything sure is known; a directory of manifests need not name them all.
+	KnowsAllPods() bool
 	// Missing is the first flow of the attachment, of those rendered, that the switch
 	// does not hold; empty if it holds all.
 	Missing(ctx context.Context, a state.Attachment) (string, error)
