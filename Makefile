@@ -53,6 +53,9 @@ test: deps build ## run all tests: unit, real Open vSwitch, lab
 test-long: deps build ## run the tests that take minutes: a switch that is away, or stopped, while the cluster changes
 	SLUICE_BIN_DIR=$(CURDIR)/bin $(GO) test -count 1 -timeout 20m -tags long -v ./test/long/...
 
+test-long: deps build ## kill daemons for ten minutes or so while hundreds of pods live and others come and go
+	SLUICE_TEST_LONG=1 SLUICE_BIN_DIR=$(CURDIR)/bin $(GO) test -v -count=1 -timeout 60m -run TestDaemonsAreKilledOverAndOver ./test/scenarios
+
 test-kernel: ## run the tests of real switches and labs on the kernel's datapath, in a virtual machine
 	@scripts/deps.sh --kernel
 	@test/kernel/test.sh
