@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -129,7 +130,7 @@ func TestANodeIsReplaced(t *testing.T) {
 		}
 		rewriteNode(t, l, "n2", []string{"n1"}, gone)
 		rewriteNode(t, l, "n2", []string{"n1"}, func(string) string {
-			return strings.Replace(object, "name: n2\n", "name: n2\n  uid: another\n", 1)
+			return regexp.MustCompile(`(?m)^  uid: .*$`).ReplaceAllString(object, "  uid: another")
 		})
 		if err := l.Start(testContext(t), "n1", lab.Agent); err != nil {
 			t.Fatal(err)
