@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TEST_TIMEOUT ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: test-long test-kernel smoke-kernel bench-kernel help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
+.PHONY: test-cluster test-long test-kernel smoke-kernel bench-kernel help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,13 @@ cluster-down: cluster-build ## remove the real cluster
 
 cluster-smoke: cluster-build ## start a real cluster, try it, remove it; says so if it would have to be built first
 	@bin/sluice-cluster smoke --if-built
+
+test-cluster: cluster-build ## all that is tried on a real cluster: faults, roll-outs, missing rights and podCIDRs, kube-proxy (a quarter of an hour)
+	@bin/sluice-cluster up
+	@status=0; bin/sluice-cluster try --pods 20 && bin/sluice-cluster disturb && bin/sluice-cluster rights || status=$$?; \
+		bin/sluice-cluster down; exit $$status
+	@bin/sluice-cluster smoke --no-pod-cidrs
+	@bin/sluice-cluster smoke --kube-proxy
 
 bench-cluster: cluster-build ## measure pods from creation to Ready beside the bridge and ptp plugins, on a real cluster
 	@bin/sluice-cluster up

@@ -64,5 +64,8 @@ func (t trial) reinstall(ctx context.Context) error {
 	if err := t.install(ctx, t.cache, filepath.Join(t.root, "build/manifests/sluice.yaml"), plane, len(listing.Nodes)); err != nil {
 		return err
 	}
+	if err := t.look(ctx); err != nil { // the bridge is another one
+		return err
+	}
 	return errors.Join(t.create(ctx), t.reach(ctx), t.delete(ctx))
 }
