@@ -46,3 +46,57 @@ func Example() {
 		fmt.Println(e.Flow, e.Stats.Packets)
 	}
 }
+
+// A controller action's packets are answered by sending others through the tables.
+func ExampleConn_Packets() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := openflow.Dial(ctx, "/run/openvswitch/br-sluice.mgmt", slog.Default())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	packets, err := c.Packets(ctx, openflow.ReasonAction)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for p := range packets { // until the connection is lost
+		from, _ := p.Fields.Get(flows.InPort)
+		answer := openflow.PacketOut{
+			Packet:  p.Packet, // as it came, here
+			Fields:  flows.Match{}.Is(flows.RegOutput, from.Value),
+			Actions: []flows.Action{flows.Resubmit{Table: flows.Output}},
+		}
+		if err := c.SendPacket(ctx, answer); err != nil {
+			fmt.Println("about the flow of", p.Cookie, err)
+		}
+	}
+}
+
+// Whoever changes flows behind us is noticed at once.
+func ExampleConn_Watch() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := openflow.Dial(ctx, "/run/openvswitch/br-sluice.mgmt", slog.Default())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	events, err := c.Watch(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for e := range events { // until the connection is lost
+		switch e.Kind {
+		case openflow.FlowsOwn: // it was us
+		case openflow.FlowsResync:
+			fmt.Println("events are missing: dump")
+		default:
+			fmt.Println("somebody else", e.Kind, e.Flow)
+		}
+	}
+}
