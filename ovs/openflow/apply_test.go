@@ -13,6 +13,7 @@ import (
 )
 
 func TestRefusedFlowIsNamedAndNothingChanges(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	before := routes(20)
@@ -73,6 +74,7 @@ func long(n int) []flows.Action {
 // TestSwitchThatRefusesEveryFlowDoesNotBlock lets far more errors come back than
 // fit into the socket while the flows are still being written.
 func TestSwitchThatRefusesEveryFlowDoesNotBlock(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	add := routes(100_000)
@@ -97,6 +99,7 @@ func TestSwitchThatRefusesEveryFlowDoesNotBlock(t *testing.T) {
 }
 
 func TestHundredThousandFlowsComeBack(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	want := routes(100_000)
@@ -115,6 +118,7 @@ func TestHundredThousandFlowsComeBack(t *testing.T) {
 }
 
 func TestRemovalsComeFirstAndMissingFlowsAreNoError(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	a, b := drop(1, 10, flows.Match{}.InPort(1)), drop(1, 10, flows.Match{}.InPort(2))
@@ -132,6 +136,7 @@ func TestRemovalsComeFirstAndMissingFlowsAreNoError(t *testing.T) {
 }
 
 func TestStrangeFlowsAreDumpedAndCanBeRemoved(t *testing.T) {
+	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
 	ours := routes(3)
@@ -184,6 +189,7 @@ func TestStrangeFlowsAreDumpedAndCanBeRemoved(t *testing.T) {
 }
 
 func TestCountersAreRead(t *testing.T) {
+	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
 	apply(t, c, openflow.Change{Add: []flows.Flow{drop(0, 1, flows.Match{}.InPort(flows.PortLocal))}})
@@ -196,6 +202,7 @@ func TestCountersAreRead(t *testing.T) {
 }
 
 func TestEndedContextChangesNothing(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -232,6 +239,7 @@ func TestEndedContextChangesNothing(t *testing.T) {
 }
 
 func TestMethodsMayBeCalledTogether(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	var wg sync.WaitGroup

@@ -49,6 +49,7 @@ func TestSwitchTakesNoMeterIntoABundle(t *testing.T) {
 // waits before it commits. If it fails with a newer Open vSwitch, one round trip
 // is enough there.
 func TestSwitchCommitsABundleWithoutWhatItRefused(t *testing.T) {
+	noLeak(t)
 	ovs := ovstest.Start(t)
 	ovs.Vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type="+ovstest.Datapath(), "fail_mode=secure")
 	nc, err := net.Dial("unix", ovs.MgmtSocket("br0"))

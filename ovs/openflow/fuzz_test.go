@@ -146,6 +146,7 @@ func groupReply() []byte {
 }
 
 func TestGroupReplyDecodes(t *testing.T) {
+	noLeak(t)
 	var list []GroupEntry
 	m := message{kind: kindMultipartReply, body: groupReply()[headerLen:]}
 	if _, err := decodePart(m, multipartGroupDesc, &list, (*decoder).groupDesc); err != nil || len(list) != 1 || list[0].Strange != "" {
@@ -155,6 +156,7 @@ func TestGroupReplyDecodes(t *testing.T) {
 
 // TestEveryFieldHasANumber finds a field that was added to the vocabulary only.
 func TestEveryFieldHasANumber(t *testing.T) {
+	noLeak(t)
 	for f := flows.Field(0); f <= flows.NDTll; f++ {
 		if len(oxmByField[f]) == 0 {
 			t.Errorf("%s has none", f)
@@ -171,6 +173,7 @@ func TestEveryFieldHasANumber(t *testing.T) {
 }
 
 func TestErrorsHaveTheirNames(t *testing.T) {
+	noLeak(t)
 	for want, e := range map[string]Error{
 		"OFPHFC_EPERM":                    {Type: 0, Code: 1},
 		"OFPBRC_UNKNOWN":                  {Type: 1, Code: 18},

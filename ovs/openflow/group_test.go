@@ -25,6 +25,7 @@ func bucket(id uint32, weight uint16, actions ...flows.Action) flows.Bucket {
 }
 
 func TestGroupsComeBackAsTheyWentAndPrintAlike(t *testing.T) {
+	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
 	for _, g := range []flows.Group{
@@ -57,6 +58,7 @@ func TestGroupsComeBackAsTheyWentAndPrintAlike(t *testing.T) {
 }
 
 func TestGroupsAndTheirFlowsChangeInOneBundle(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	old := flows.Group{ID: 1, Buckets: []flows.Bucket{bucket(1, 1, flows.OutputTo{Port: 1})}}
@@ -79,6 +81,7 @@ func TestGroupsAndTheirFlowsChangeInOneBundle(t *testing.T) {
 }
 
 func TestRefusedGroupIsNamedAndNothingChanges(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	big := flows.Group{ID: 4}
@@ -107,6 +110,7 @@ func TestRefusedGroupIsNamedAndNothingChanges(t *testing.T) {
 }
 
 func TestStrangeGroupsAreDumpedAndCanBeRemoved(t *testing.T) {
+	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
 	for _, text := range []string{

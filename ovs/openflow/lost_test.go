@@ -17,6 +17,7 @@ import (
 // TestLostSwitchEndsEverythingAtOnce has a change after the other under way when
 // the switch goes.
 func TestLostSwitchEndsEverythingAtOnce(t *testing.T) {
+	noLeak(t)
 	for _, tc := range []struct {
 		how   string
 		bound time.Duration
@@ -108,6 +109,7 @@ func until(do func() error) (err error) {
 }
 
 func TestClosedConnectionEndsCallsAndLeavesNothing(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	ended := make(chan error, 1)
@@ -140,6 +142,7 @@ func TestIdleConnectionStays(t *testing.T) {
 }
 
 func TestDialSaysWhatIsMissing(t *testing.T) {
+	noLeak(t)
 	_, err := openflow.Dial(t.Context(), t.TempDir()+"/br0.mgmt", nil)
 	if err == nil || !strings.Contains(err.Error(), "br0.mgmt") || !strings.Contains(err.Error(), "ovs-vswitchd") {
 		t.Errorf("%v", err)

@@ -46,6 +46,7 @@ func twoNodes() state.State {
 }
 
 func TestRenderedFlowsComeBackAsTheyWent(t *testing.T) {
+	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
 	want := render.Tables(twoNodes())
@@ -64,6 +65,7 @@ func TestRenderedFlowsComeBackAsTheyWent(t *testing.T) {
 // TestGeneratedFlowsComeBackAsTheyWent goes through every field and action of the
 // vocabulary.
 func TestGeneratedFlowsComeBackAsTheyWent(t *testing.T) {
+	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
 	ovs.Ofctl("add-group", "br0", "group_id=1,type=select,bucket=output:1")
@@ -78,6 +80,7 @@ func TestGeneratedFlowsComeBackAsTheyWent(t *testing.T) {
 }
 
 func TestGeneratedFlowsReadLikeOvsOfctl(t *testing.T) {
+	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
 	ovs.Ofctl("add-group", "br0", "group_id=1,type=select,bucket=output:1")
