@@ -83,8 +83,9 @@ lint: ## run the linters (the first time builds them: some minutes)
 	$(GO) build -C tools -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	bin/golangci-lint run ./...
 
-bench: deps build ## measure against the bridge plugin, in one run; prints a table, writes out/bench.json
+bench: deps build ## measure beside the bridge plugin and ovs-ofctl, each in one run; prints tables, writes out/bench*.json
 	$(GO) run ./test/bench -out out/bench.json
+	$(GO) run ./test/bench/openflow -out out/bench-openflow.json
 
 generate: ## make generated code anew
 	$(GO) generate ./...

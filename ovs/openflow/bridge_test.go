@@ -2,6 +2,9 @@ package openflow_test
 
 import (
 	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +130,25 @@ func drop(table flows.TableID, priority uint16, m flows.Match) flows.Flow {
 func remove(list ...flows.Flow) (out []openflow.Entry) {
 	for _, f := range list {
 		out = append(out, openflow.Entry{Flow: f})
+	}
+	return out
+}
+
+// routes are n flows of the pipeline's usual shape.
+func routes(n int) []flows.Flow {
+	mac := net.HardwareAddr{0x0a, 0x58, 0, 0, 0, 1}
+	out := make([]flows.Flow, n)
+	for i := range out {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], 0x0a000000+uint32(i))
+		addr := netip.AddrFrom4(b)
+		out[i] = flows.Flow{
+			Table: 8, Priority: 400, Cookie: flows.Cookie(i + 1),
+			Match: flows.Match{}.InPort(uint32(i%1000 + 1)).EthSrc(mac).Dst(netip.PrefixFrom(addr, 32)),
+			Actions: []flows.Action{
+				flows.SetBits(flows.Reg0, 1, 1), flows.Set(flows.Reg1, flows.Uint(uint64(i))), flows.Goto{Table: 17},
+			},
+		}
 	}
 	return out
 }
