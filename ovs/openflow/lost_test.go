@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/ovs/daemon"
 	"github.com/sluice-cni/sluice/ovs/openflow"
 )
@@ -54,8 +55,19 @@ func TestLostSwitchEndsEverythingAtOnce(t *testing.T) {
 				if c.Err() != nil {
 					t.Fatal(c.Err())
 				}
-				ended := make(chan error, 2)
+				events := watch(t, c)
+				packets := receive(t, c, action...)
+				ended := make(chan error, 5)
 				if !idle {
+					for _, call := range []func(ctx context.Context) error{
+						func(ctx context.Context) error { _, err := c.PortStats(ctx); return err },
+						func(ctx context.Context) error { return c.SendPacket(ctx, through(0, nil)) },
+						func(ctx context.Context) error {
+							return c.Apply(ctx, openflow.Change{PutMeters: []flows.Meter{{ID: 1, Bands: dropAt(1, 0)}}})
+						},
+					} {
+						go func() { ended <- until(func() error { return call(context.Background()) }) }()
+					}
 					change := openflow.Change{Add: routes(5_000)}
 					go func() { ended <- until(func() error { return c.Apply(context.Background(), change) }) }()
 					go func() { ended <- until(func() error { _, err := c.Dump(context.Background()); return err }) }()
@@ -70,7 +82,7 @@ func TestLostSwitchEndsEverythingAtOnce(t *testing.T) {
 				}
 				t.Logf("lost after %v: %v", time.Since(start).Round(time.Millisecond), c.Err())
 				if !idle {
-					for range 2 {
+					for range cap(ended) {
 						select {
 						case err := <-ended:
 							if !errors.Is(err, openflow.ErrLost) {
@@ -81,6 +93,8 @@ func TestLostSwitchEndsEverythingAtOnce(t *testing.T) {
 						}
 					}
 				}
+				closes(t, "events", events)
+				closes(t, "packets", packets)
 				if _, err := c.Dump(t.Context()); !errors.Is(err, openflow.ErrLost) {
 					t.Errorf("afterwards: %v", err)
 				}
@@ -89,6 +103,21 @@ func TestLostSwitchEndsEverythingAtOnce(t *testing.T) {
 					t.Errorf("reason %v, log %q", c.Err(), log.String())
 				}
 			})
+		}
+	}
+}
+
+// closes fails unless a channel has been closed, or is at once.
+func closes[T any](t *testing.T, what string, ch <-chan T) {
+	t.Helper()
+	for bound := time.After(100 * time.Millisecond); ; {
+		select {
+		case _, ok := <-ch:
+			if !ok {
+				return
+			}
+		case <-bound:
+			t.Fatalf("the channel of %s stays open", what)
 		}
 	}
 }

@@ -68,7 +68,9 @@ func (c *Conn) removeMeters(ctx context.Context, ids []uint32) error {
 // each that was refused.
 func (c *Conn) meterMods(ctx context.Context, list []flows.Meter, command func(flows.Meter) uint16) error {
 	refused, err := c.command(ctx, len(list), func(e *encoder, xid uint32, i int) {
-		e.meterMod(xid, command(list[i]), list[i])
+		if e.meterMod(xid, command(list[i]), list[i]); e.err != nil {
+			e.err = &MeterError{list[i], e.err}
+		}
 	})
 	errs := make([]error, 0, len(refused)+1)
 	for _, r := range refused {

@@ -73,6 +73,7 @@ func TestRefusedMeterIsNamedAndNoFlowChanges(t *testing.T) {
 		{flows.Meter{ID: 0}, "no meter's number"},
 		{flows.Meter{ID: 3}, "OFPMMFC_OUT_OF_BANDS"},
 		{flows.Meter{ID: 3, Bands: slices.Repeat(dropAt(1, 0), 200)}, "OFPMMFC_OUT_OF_BANDS"},
+		{flows.Meter{ID: 3, Bands: slices.Repeat(dropAt(1, 0), 4000)}, "longer than 60000 bytes"},
 		{flows.Meter{ID: 3, Bands: []flows.Band{{Type: flows.BandDSCPRemark, Rate: 1, PrecLevel: 1}}}, "OFPMMFC_BAD_BAND"},
 	} {
 		err := c.Apply(t.Context(), openflow.Change{PutMeters: []flows.Meter{tc.meter}, Add: routes(3)})
