@@ -114,9 +114,9 @@ func (b *bench) inTurns(round int, do func(i int, c *contender) error) error {
 	return nil
 }
 
-// oneAtATime measures an ADD and a DEL of each contender, in turns.
+// oneAtATime measures an ADD, a CHECK and a DEL of each contender, in turns.
 func (b *bench) oneAtATime(ctx context.Context, key, title string, rounds int) error {
-	adds, dels, gone := b.samples(), b.samples(), b.samples()
+	adds, checks, dels, gone := b.samples(), b.samples(), b.samples(), b.samples()
 	for round := range b.warmUps + rounds {
 		err := b.inTurns(round, func(i int, c *contender) error {
 			s, err := c.sandbox(0)
@@ -125,6 +125,11 @@ func (b *bench) oneAtATime(ctx context.Context, key, title string, rounds int) e
 			}
 			time.Sleep(pause)
 			add, err := c.add(ctx, s)
+			if err != nil {
+				return err
+			}
+			time.Sleep(pause)
+			check, err := c.check(ctx, s)
 			if err != nil {
 				return err
 			}
@@ -138,7 +143,8 @@ func (b *bench) oneAtATime(ctx context.Context, key, title string, rounds int) e
 				return err
 			}
 			if round >= b.warmUps {
-				adds[i], dels[i], gone[i] = append(adds[i], add), append(dels[i], del), append(gone[i], time.Since(began))
+				adds[i], checks[i] = append(adds[i], add), append(checks[i], check)
+				dels[i], gone[i] = append(dels[i], del), append(gone[i], time.Since(began))
 			}
 			return nil
 		})
@@ -147,6 +153,7 @@ func (b *bench) oneAtATime(ctx context.Context, key, title string, rounds int) e
 		}
 	}
 	b.add("cni.add."+key, "ADD, "+title, adds, 50, 99)
+	b.add("cni.check."+key, "CHECK, "+title, checks, 50, 99)
 	b.add("cni.del."+key, "DEL, "+title, dels, 50, 99)
 	b.add("cni.del-and-gone."+key, "DEL until the link has gone", gone, 50, 99)
 	return nil

@@ -128,6 +128,14 @@ func (c *contender) delAtGate(ctx context.Context, s *sandbox, ready func(), gat
 	return took, nil
 }
 
+func (c *contender) check(ctx context.Context, s *sandbox) (time.Duration, error) {
+	took, err := c.timed(func() {}, nil, func() error { return c.cni.CheckNetworkList(ctx, c.list, s.runtimeConf()) })
+	if err != nil {
+		return 0, fmt.Errorf("%s: CHECK: %w", c.name, err)
+	}
+	return took, nil
+}
+
 // timed runs what starts a process on a thread in the host's namespace. Getting there
 // does not count.
 func (c *contender) timed(ready func(), gate <-chan struct{}, do func() error) (took time.Duration, err error) {

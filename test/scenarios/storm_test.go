@@ -60,8 +60,19 @@ func (s storm) blow(t *testing.T, d lab.Daemon) {
 		ns := ovstest.NewNamespace(t).Path
 		wg.Go(func() { work(t, n, book, w, ns, stop) })
 	}
+	ready := func() {
+		eventually(t, "the node is ready", func() error {
+			if a := cni(t, n, call{verb: "STATUS"}); a.failed {
+				return errors.New(a.text)
+			}
+			return nil
+		})
+	}
 	for range s.kills {
-		time.Sleep(time.Duration(50+rand.IntN(250)) * time.Millisecond) // the moment of death is any
+		if rand.IntN(4) > 0 { // else it dies while it starts
+			ready()
+		}
+		time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond) // the moment of death is any
 		if err := l.Kill(testContext(t), "n1", d); err != nil {
 			t.Fatal(err)
 		}
@@ -74,12 +85,7 @@ func (s storm) blow(t *testing.T, d lab.Daemon) {
 	t.Logf("%d ADDs succeeded, %d did not, under %d deaths of %s", book.succeeded, book.failed, s.kills, d)
 
 	// The daemon came back for the last time: all that was acknowledged works.
-	eventually(t, "the node is ready", func() error {
-		if a := cni(t, n, call{verb: "STATUS"}); a.failed {
-			return errors.New(a.text)
-		}
-		return nil
-	})
+	ready()
 	for _, ns := range spaces {
 		pings(t, l, n, ns)
 	}
@@ -171,6 +177,7 @@ func work(t *testing.T, n lab.NodeListing, book *ledger, worker int, ns string, 
 			t.Errorf("ADD: %s", a.text)
 		default:
 			book.refused()
+			time.Sleep(20 * time.Millisecond) // a runtime that is told to try again later waits for longer
 		}
 		book.gaveUp(id)
 		if d := cni(t, n, call{verb: "DEL", container: id, netns: ns}); d.failed {
