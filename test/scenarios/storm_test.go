@@ -26,7 +26,7 @@ type storm struct {
 
 func stormHere() storm {
 	if os.Getenv("SLUICE_TEST_LONG") != "" {
-		return storm{cidr: "10.244.77.0/24", capacity: 253, living: 200, workers: 12, kills: 100}
+		return storm{cidr: "10.244.77.0/24", capacity: 253, living: 200, workers: 12, kills: 60}
 	}
 	return storm{cidr: "10.244.77.0/26", capacity: 61, living: 20, workers: 6, kills: 8}
 }

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-cni/sluice/agent/api"
+)
+
+func TestPodsAreATable(t *testing.T) {
+	now := time.Unix(1000000, 0)
+	var out strings.Builder
+	err := printPods(&out, []api.PodStatus{
+		{
+			Pod: "shop/cart", Network: "sluice", IfName: "eth0", ContainerID: "0123456789abcdef", OFPort: 258, Addresses: []string{"10.244.1.2", "fd00::2"},
+			MAC: "0a:58:0a:f4:01:02", Created: now.Add(-90 * time.Minute), State: api.PodPlugged,
+		},
+		{
+			Network: "sluice", IfName: "eth0", ContainerID: "c1", OFPort: 259, Addresses: []string{"10.244.1.3"},
+			MAC: "0a:58:0a:f4:01:03", Created: now.Add(-3 * time.Second), State: api.PodOrphan, Reason: "its Pod is gone",
+		},
+	}, now)
+	const want = `POD        NETWORK  INTERFACE  CONTAINER      OFPORT  ADDRESSES           MAC                AGE  STATE
+shop/cart  sluice   eth0       0123456789abc  258     10.244.1.2,fd00::2  0a:58:0a:f4:01:02  1h   plugged
+-          sluice   eth0       c1             259     10.244.1.3          0a:58:0a:f4:01:03  3s   orphan: its Pod is gone
+`
+	if diff := cmp.Diff(want, out.String()); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}
