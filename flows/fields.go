@@ -1,20 +1,12 @@
 package flows
 
-import (
-	"encoding/binary"
-	"encoding/hex"
-	"fmt"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
-)
-
 // Field is a packet or metadata field that a match can name or an action can set.
-// The constants stand in the order in which Open vSwitch prints a match.
+// The constants stand in the order in which Open vSwitch prints a match, but for
+// EthType and IPProto: see Match.String.
 type Field uint8
 
-// The fields, as ovs-fields(7) describes them.
+// The fields, as ovs-fields(7) describes them. Some are other views of the same bits:
+// a match is kept in one of them only (see Match), actions name any.
 const (
 	PktMark Field = iota
 	ConjID
@@ -22,6 +14,14 @@ const (
 	CTZone
 	CTMark
 	CTLabel
+	CTNwSrc
+	CTIPv6Src
+	CTNwDst
+	CTIPv6Dst
+	CTNwProto
+	CTTPSrc
+	CTTPDst
+	PacketType
 	EthType
 	IPProto
 	Reg0
@@ -40,33 +40,82 @@ const (
 	Reg13
 	Reg14
 	Reg15
+	XReg0 // Reg0 and Reg1, and so on
+	XReg1
+	XReg2
+	XReg3
+	XReg4
+	XReg5
+	XReg6
+	XReg7
+	XXReg0 // Reg0 to Reg3, and so on
+	XXReg1
+	XXReg2
+	XXReg3
 	TunID
 	TunSrc
 	TunDst
 	TunIPv6Src
 	TunIPv6Dst
-	Metadata
+	TunGBPID
+	TunGBPFlags
+	TunFlags
+	TunMetadata0 // and 63 more
+)
+
+// The fields behind TunMetadata0 to TunMetadata63.
+const (
+	Metadata Field = TunMetadata0 + 64 + iota
 	InPort
+	InPort16 // InPort in 16 bits
+	VLANTCI
+	VLANVID // 12 bits of VLANTCI, and its bit "there is a tag"
+	VLANPCP // 3 bits of VLANTCI
 	EthSrc
 	EthDst
 	IPv4Src
 	IPv4Dst
 	IPv6Src
 	IPv6Dst
+	IPv6Label
 	ARPSpa
 	ARPTpa
 	ARPOp
 	ARPSha
 	ARPTha
-	TPSrc
-	TPDst
+	IPTOS // IPDSCP and two bits 0
+	IPDSCP
+	IPECN
+	IPTTL
+	MPLSLabel
+	MPLSTC
+	MPLSTTL
+	MPLSBOS
+	IPFrag
+	TCPSrc
+	TCPDst
+	UDPSrc
+	UDPDst
+	SCTPSrc
+	SCTPDst
 	ICMPType
 	ICMPCode
+	ICMPv6Type
+	ICMPv6Code
 	NDTarget
 	NDSll
 	NDTll
+	NDReserved
+	NDOptionsType
+	TCPFlags
 	numFields
 )
+
+// NumFields is how many fields there are: each Field below it is one.
+const NumFields = numFields
+
+// TunMetadata is one of the 64 options of a tunnel's header that tun_metadata names.
+func TunMetadata(i int) Field { return TunMetadata0 + Field(i&63) }
 
 // form is how Open vSwitch writes a field's value.
 type form uint8
@@ -74,73 +123,41 @@ type form uint8
 const (
 	decimal form = iota
 	hexadecimal
+	flowLabel // hexadecimal, of five digits in a match
 	mac
 	ipv4
 	ipv6
 	port
+	vlanTCI
+	packetType
+	fragment
 	ctStateFlags
+	tcpFlags
+	tunFlags
 )
 
-// fieldInfo is what is known of a field: its name in a match, its width, its form,
-// the name in a set_field action where that differs, and the name in a move action.
-type fieldInfo struct {
-	name string
-	bits int
-	form form
-	set  string // set_field's name; empty: as name
-	nxm  string // move's and load's name
-}
+// access is what may be done with a field.
+type access uint8
 
-var fieldTable = [numFields]fieldInfo{
-	PktMark:    {"pkt_mark", 32, hexadecimal, "", "NXM_NX_PKT_MARK"},
-	ConjID:     {"conj_id", 32, decimal, "", "NXM_NX_CONJ_ID"},
-	CTState:    {"ct_state", 32, ctStateFlags, "", "NXM_NX_CT_STATE"},
-	CTZone:     {"ct_zone", 16, decimal, "", "NXM_NX_CT_ZONE"},
-	CTMark:     {"ct_mark", 32, hexadecimal, "", "NXM_NX_CT_MARK"},
-	CTLabel:    {"ct_label", 128, hexadecimal, "", "NXM_NX_CT_LABEL"},
-	EthType:    {"dl_type", 16, hexadecimal, "eth_type", "NXM_OF_ETH_TYPE"},
-	IPProto:    {"nw_proto", 8, decimal, "ip_proto", "NXM_OF_IP_PROTO"},
-	Reg0:       {"reg0", 32, hexadecimal, "", "NXM_NX_REG0"},
-	Reg1:       {"reg1", 32, hexadecimal, "", "NXM_NX_REG1"},
-	Reg2:       {"reg2", 32, hexadecimal, "", "NXM_NX_REG2"},
-	Reg3:       {"reg3", 32, hexadecimal, "", "NXM_NX_REG3"},
-	Reg4:       {"reg4", 32, hexadecimal, "", "NXM_NX_REG4"},
-	Reg5:       {"reg5", 32, hexadecimal, "", "NXM_NX_REG5"},
-	Reg6:       {"reg6", 32, hexadecimal, "", "NXM_NX_REG6"},
-	Reg7:       {"reg7", 32, hexadecimal, "", "NXM_NX_REG7"},
-	Reg8:       {"reg8", 32, hexadecimal, "", "NXM_NX_REG8"},
-	Reg9:       {"reg9", 32, hexadecimal, "", "NXM_NX_REG9"},
-	Reg10:      {"reg10", 32, hexadecimal, "", "NXM_NX_REG10"},
-	Reg11:      {"reg11", 32, hexadecimal, "", "NXM_NX_REG11"},
-	Reg12:      {"reg12", 32, hexadecimal, "", "NXM_NX_REG12"},
-	Reg13:      {"reg13", 32, hexadecimal, "", "NXM_NX_REG13"},
-	Reg14:      {"reg14", 32, hexadecimal, "", "NXM_NX_REG14"},
-	Reg15:      {"reg15", 32, hexadecimal, "", "NXM_NX_REG15"},
-	TunID:      {"tun_id", 64, hexadecimal, "", "NXM_NX_TUN_ID"},
-	TunSrc:     {"tun_src", 32, ipv4, "", "NXM_NX_TUN_IPV4_SRC"},
-	TunDst:     {"tun_dst", 32, ipv4, "", "NXM_NX_TUN_IPV4_DST"},
-	TunIPv6Src: {"tun_ipv6_src", 128, ipv6, "", "NXM_NX_TUN_IPV6_SRC"},
-	TunIPv6Dst: {"tun_ipv6_dst", 128, ipv6, "", "NXM_NX_TUN_IPV6_DST"},
-	Metadata:   {"metadata", 64, hexadecimal, "", "OXM_OF_METADATA"},
-	InPort:     {"in_port", 32, port, "", "NXM_OF_IN_PORT"},
-	EthSrc:     {"dl_src", 48, mac, "eth_src", "NXM_OF_ETH_SRC"},
-	EthDst:     {"dl_dst", 48, mac, "eth_dst", "NXM_OF_ETH_DST"},
-	IPv4Src:    {"nw_src", 32, ipv4, "ip_src", "NXM_OF_IP_SRC"},
-	IPv4Dst:    {"nw_dst", 32, ipv4, "ip_dst", "NXM_OF_IP_DST"},
-	IPv6Src:    {"ipv6_src", 128, ipv6, "", "NXM_NX_IPV6_SRC"},
-	IPv6Dst:    {"ipv6_dst", 128, ipv6, "", "NXM_NX_IPV6_DST"},
-	ARPSpa:     {"arp_spa", 32, ipv4, "", "NXM_OF_ARP_SPA"},
-	ARPTpa:     {"arp_tpa", 32, ipv4, "", "NXM_OF_ARP_TPA"},
-	ARPOp:      {"arp_op", 16, decimal, "", "NXM_OF_ARP_OP"},
-	ARPSha:     {"arp_sha", 48, mac, "", "NXM_NX_ARP_SHA"},
-	ARPTha:     {"arp_tha", 48, mac, "", "NXM_NX_ARP_THA"},
-	TPSrc:      {"tp_src", 16, decimal, "", ""},
-	TPDst:      {"tp_dst", 16, decimal, "", ""},
-	ICMPType:   {"icmp_type", 8, decimal, "", "NXM_OF_ICMP_TYPE"},
-	ICMPCode:   {"icmp_code", 8, decimal, "", "NXM_OF_ICMP_CODE"},
-	NDTarget:   {"nd_target", 128, ipv6, "", "NXM_NX_ND_TARGET"},
-	NDSll:      {"nd_sll", 48, mac, "", "NXM_NX_ND_SLL"},
-	NDTll:      {"nd_tll", 48, mac, "", "NXM_NX_ND_TLL"},
+const (
+	masked       access = 1 << iota // a match may name some of its bits
+	settable                        // an action may write it
+	settableInCT                    // an action within CT may write it
+	variable                        // its width is the switch's affair
+)
+
+// fieldInfo is what is known of a field.
+type fieldInfo struct {
+	name   string // in a match
+	set    string // in a set_field action, if that differs
+	nxm    string // in actions that name parts of fields
+	bits   int    // that can be set
+	width  int    // bytes on the wire
+	form   form
+	access access
+	needs  Needs
+	oxm    OXM // its number in OpenFlow 1.5
+	alt    OXM // another that Open vSwitch uses for it within its own actions
 }
 
 func (i fieldInfo) setName() string {
@@ -150,149 +167,99 @@ func (i fieldInfo) setName() string {
 	return i.name
 }
 
-var (
-	fieldByName = indexFields(func(i fieldInfo) string { return i.name })
-	fieldBySet  = indexFields(fieldInfo.setName)
-	fieldByNXM  = indexFields(func(i fieldInfo) string { return i.nxm })
+// OXM is a field's number on the wire (the specification, "OXM classes"; Open
+// vSwitch's nicira-ext.h).
+type OXM struct {
+	Class  uint16
+	Number uint8
+}
+
+// Classes of fields.
+const (
+	ClassNXM0            uint16 = 0x0000 // NXM_OF_*
+	ClassNXM1            uint16 = 0x0001 // NXM_NX_*
+	ClassBasic           uint16 = 0x8000 // OXM_OF_*
+	ClassPacketRegisters uint16 = 0x8001 // OXM_OF_PKT_REG*
+	ClassEricsson        uint16 = 0x1000 // ERICOXM_OF_*
 )
 
-func indexFields(name func(fieldInfo) string) map[string]Field {
-	index := make(map[string]Field, numFields)
-	for f := range numFields {
-		if n := name(fieldTable[f]); n != "" {
-			index[n] = f
-		}
-	}
-	return index
-}
+func nxm(n int) OXM            { return OXM{Class: ClassNXM0, Number: uint8(n)} }
+func nx(n int) OXM             { return OXM{Class: ClassNXM1, Number: uint8(n)} }
+func of(n int) OXM             { return OXM{Class: ClassBasic, Number: uint8(n)} }
+func packetRegister(n int) OXM { return OXM{Class: ClassPacketRegisters, Number: uint8(n)} }
+func ericsson(n int) OXM       { return OXM{Class: ClassEricsson, Number: uint8(n)} }
+
+// none is no number: Open vSwitch's class 0 has no number 127.
+var none = nxm(127)
 
 // String is the field's name in a match.
 func (f Field) String() string { return fieldTable[f].name }
 
-// Bits is the field's width.
+// Name is the field's name in a set_field action: no two fields have the same.
+func (f Field) Name() string { return fieldTable[f].setName() }
+
+// Bits is the field's width: how many bits of it can be set.
 func (f Field) Bits() int { return fieldTable[f].bits }
 
-// Value is a field's value or mask: big-endian, right-aligned in 128 bits.
-type Value [16]byte
+// Width is how many bytes the field has on the wire, at most if it is Variable.
+func (f Field) Width() int { return fieldTable[f].width }
 
-// Uint is v as a Value.
-func Uint(v uint64) Value {
-	var x Value
-	binary.BigEndian.PutUint64(x[8:], v)
-	return x
-}
+// Variable tells whether it depends on the switch how many bytes the field has
+// (ovs-ofctl(8), add-tlv-map). Package flows knows the last 16 of up to 124.
+func (f Field) Variable() bool { return fieldTable[f].access&variable != 0 }
 
-// Uint64 is the low 64 bits.
-func (v Value) Uint64() uint64 { return binary.BigEndian.Uint64(v[8:]) }
+// Maskable tells whether a match may name some of the field's bits only.
+func (f Field) Maskable() bool { return fieldTable[f].access&masked != 0 }
 
-// MAC is a hardware address of 6 bytes as a Value.
-func MAC(a net.HardwareAddr) Value {
-	var x Value
-	copy(x[10:], a)
-	return x
-}
+// Settable tells whether an action may write the field.
+func (f Field) Settable() bool { return fieldTable[f].access&settable != 0 }
 
-// IP is an address as a Value, of 32 or 128 bits.
-func IP(a netip.Addr) Value {
-	var x Value
-	b := a.AsSlice()
-	copy(x[16-len(b):], b)
-	return x
-}
+// SettableInCT tells whether an action within CT may write the field.
+func (f Field) SettableInCT() bool { return fieldTable[f].access&settableInCT != 0 }
 
-// ones is the mask that has all of a field's bits.
-func ones(bits int) Value { return prefixMask(bits, bits) }
+// Needs is what a match must say to name the field.
+func (f Field) Needs() Needs { return fieldTable[f].needs }
 
-// prefixMask has the first n of a field's bits.
-func prefixMask(bits, n int) Value {
-	var x Value
-	for i := 0; i < n; i++ {
-		pos := 128 - bits + i
-		x[pos/8] |= 1 << (7 - pos%8)
+// OXM is the field's number in OpenFlow 1.5.
+func (f Field) OXM() OXM { return fieldTable[f].oxm }
+
+// NXM is the other number that Open vSwitch has for the field, if it has one.
+func (f Field) NXM() (number OXM, ok bool) { return fieldTable[f].alt, fieldTable[f].alt != none }
+
+// Ones is the mask that has all of a field's bits.
+func (f Field) Ones() Value { return onesByField[f] }
+
+var onesByField = func() (list [256]Value) {
+	for f := range numFields {
+		list[f] = ones(8 * fieldTable[f].width)
 	}
-	return x
-}
+	return list
+}()
 
-// prefixLen is the number of leading ones of a mask, ok only if nothing follows them.
-func (v Value) prefixLen(bits int) (n int, ok bool) {
-	for n < bits && v[(128-bits+n)/8]&(1<<(7-(128-bits+n)%8)) != 0 {
-		n++
+// Indexes of fieldTable. Names in a match are several fields': tp_dst is TCP's, UDP's
+// and SCTP's.
+var (
+	fieldsByName = indexFields()
+	fieldBySet   = indexField(fieldInfo.setName)
+	fieldByNXM   = indexField(func(i fieldInfo) string { return i.nxm })
+)
+
+func indexField(name func(fieldInfo) string) map[string]Field {
+	index := make(map[string]Field, numFields)
+	for f := range numFields {
+		index[name(fieldTable[f])] = f
 	}
-	return n, v == prefixMask(bits, n)
+	return index
 }
 
-func (v Value) and(m Value) Value {
-	for i := range v {
-		v[i] &= m[i]
-	}
-	return v
-}
-
-// text writes a whole value in the field's form.
-func (f Field) text(v Value) string {
-	switch fieldTable[f].form {
-	case hexadecimal:
-		return hexText(v)
-	case mac:
-		return net.HardwareAddr(v[10:]).String()
-	case ipv4:
-		return netip.AddrFrom4([4]byte(v[12:])).String()
-	case ipv6:
-		return netip.AddrFrom16(v).String()
-	case port:
-		return portText(uint32(v.Uint64()))
-	default:
-		return strconv.FormatUint(v.Uint64(), 10)
-	}
-}
-
-// hexText is 0x… without leading zeros, and plain 0 for none, as in dumps.
-func hexText(v Value) string {
-	s := strings.TrimLeft(hex.EncodeToString(v[:]), "0")
-	if s == "" {
-		return "0"
-	}
-	return "0x" + s
-}
-
-// parse reads what text writes, and any other form that ovs-ofctl accepts for it.
-func (f Field) parse(s string) (Value, error) {
-	info := fieldTable[f]
-	switch info.form {
-	case mac:
-		a, err := net.ParseMAC(s)
-		if err != nil || len(a) != 6 {
-			return Value{}, fmt.Errorf("%s: %q is no MAC address", info.name, s)
+func indexFields() map[string][]Field {
+	index := make(map[string][]Field, numFields)
+	for f := range numFields {
+		info := fieldTable[f]
+		index[info.name] = append(index[info.name], f)
+		if info.set != "" {
+			index[info.set] = append(index[info.set], f)
 		}
-		return MAC(a), nil
-	case ipv4, ipv6:
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.Is4() != (info.form == ipv4) || a.Zone() != "" {
-			return Value{}, fmt.Errorf("%s: %q is no address of its family", info.name, s)
-		}
-		return IP(a), nil
-	case port:
-		p, err := parsePort(s)
-		return Uint(uint64(p)), err
 	}
-	if digits, ok := strings.CutPrefix(s, "0x"); ok {
-		if len(digits)%2 == 1 {
-			digits = "0" + digits
-		}
-		b, err := hex.DecodeString(digits)
-		if err != nil || len(b) > 16 {
-			return Value{}, fmt.Errorf("%s: %q is no number of %d bits", info.name, s, info.bits)
-		}
-		var v Value
-		copy(v[16-len(b):], b)
-		if v.and(ones(info.bits)) != v {
-			return Value{}, fmt.Errorf("%s: %q has more than %d bits", info.name, s, info.bits)
-		}
-		return v, nil
-	}
-	n, err := strconv.ParseUint(s, 10, min(info.bits, 64))
-	if err != nil {
-		return Value{}, fmt.Errorf("%s: %q is no number of %d bits", info.name, s, info.bits)
-	}
-	return Uint(n), nil
+	return index
 }

@@ -30,7 +30,7 @@ func TestFlowsReadAsOVSWritesThem(t *testing.T) {
 			flows.Flow{Priority: 1, Match: flows.Match{}.Dst(netip.MustParsePrefix("::/0"))},
 			"table=0, priority=1,ipv6 actions=drop"},
 		{"tcp is one word with its EtherType",
-			flows.Flow{Priority: 1, Match: flows.Match{}.IPv6().Is(flows.IPProto, flows.Uint(6)).Masked(flows.TPDst, flows.Uint(80), flows.Uint(0xfff0))},
+			flows.Flow{Priority: 1, Match: flows.Match{}.IPv6().Is(flows.IPProto, flows.Uint(6)).Masked(flows.TCPDst, flows.Uint(80), flows.Uint(0xfff0))},
 			"table=0, priority=1,tcp6,tp_dst=0x50/0xfff0 actions=drop"},
 		{"conntrack's state is flags",
 			flows.Flow{Priority: 1, Match: flows.Match{}.IPv4().Masked(flows.CTState, flows.Uint(0x21), flows.Uint(0x31))},
@@ -60,9 +60,9 @@ func TestDumpedCountersAreRead(t *testing.T) {
 
 func TestWhatTheVocabularyLacksIsNamed(t *testing.T) {
 	for text, want := range map[string]string{
-		"priority=1,vlan_tci=0x1000 actions=drop":    `unknown field "vlan_tci"`,
-		"priority=1,mpls actions=drop":               `unknown word "mpls"`,
-		"priority=1 actions=learn(table=1)":          `unknown action "learn(table=1)"`,
+		"priority=1,nsh_ttl=1 actions=drop":          `unknown word "nsh_ttl"`,
+		"priority=1,nsh actions=drop":                `unknown word "nsh"`,
+		"priority=1 actions=bundle(eth_src,0,hrw)":   `unknown action "bundle(eth_src,0,hrw)"`,
 		"priority=1,nw_dst=10.0.0.0/33 actions=drop": "nw_dst: prefix length 33",
 		"priority=1,nw_dst=fd00::1 actions=drop":     "no address of its family",
 		"priority=1":                                 "no actions",
@@ -104,7 +104,7 @@ func drawFlow(t *rapid.T) flows.Flow {
 	field := rapid.SampledFrom([]flows.Field{
 		flows.PktMark, flows.CTMark, flows.CTLabel, flows.Reg0, flows.Reg15, flows.TunID, flows.TunSrc, flows.TunIPv6Dst, flows.Metadata,
 		flows.InPort, flows.EthSrc, flows.EthDst, flows.IPv4Src, flows.IPv4Dst, flows.IPv6Src, flows.ARPSpa, flows.ARPOp, flows.ARPSha,
-		flows.TPDst, flows.NDTarget, flows.IPProto, flows.EthType,
+		flows.TunGBPID, flows.NDTarget, flows.IPProto, flows.EthType,
 	})
 	for range rapid.IntRange(0, 5).Draw(t, "terms") {
 		fld := field.Draw(t, "field")
@@ -123,7 +123,7 @@ func drawFlow(t *rapid.T) flows.Flow {
 			flows.Resubmit{Table: flows.TableID(rapid.Uint8().Draw(t, "to"))},
 			flows.DecTTL{}, flows.ToGroup{Group: rapid.Uint32().Draw(t, "group")},
 			flows.Set(fld, value(fld, "set")),
-			flows.Move{From: flows.EthSrc, To: flows.EthDst},
+			flows.Copy(flows.EthSrc, flows.EthDst),
 		}).Draw(t, "action"))
 	}
 	return f

@@ -4,18 +4,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 )
 
-// Term is one condition of a match: the field's bits under Mask equal Value.
-type Term struct {
-	Field       Field
-	Value, Mask Value
-}
-
-// Match is a conjunction of terms, sorted by field, one term a field. The methods
+// Match is a conjunction of terms, sorted by field, one term a field, in the fields in
+// which a switch describes them. The methods
 // return a longer match and leave the receiver as it is, so that
 //
 //	Match{}.InPort(3).Src(prefix)
@@ -23,21 +17,70 @@ type Term struct {
 // reads as the condition it is. The zero Match matches every packet.
 type Match []Term
 
-// With adds a term, in place of one for the same field.
+// With adds a term, in place of one for the same bits. A field that is another view of
+// others (XReg0, VLANVID, IPTOS) is kept as those.
 func (m Match) With(t Term) Match {
-	t.Value = t.Value.and(t.Mask)
-	i := sort.Search(len(m), func(i int) bool { return m[i].Field >= t.Field })
-	out := make(Match, 0, len(m)+1)
-	out = append(out, m[:i]...)
-	out = append(out, t)
-	if i < len(m) && m[i].Field == t.Field {
-		i++
+	var room [4]Term
+	out := slices.Grow(slices.Clone(m), 1)
+	for _, t := range t.canonical(room[:0]) {
+		i, has := slices.BinarySearchFunc(out, t.Field, func(t Term, f Field) int { return int(t.Field) - int(f) })
+		switch {
+		case !has:
+			out = slices.Insert(out, i, t)
+		case t.Field == VLANTCI: // the bits that the new term does not speak of stay
+			out[i] = out[i].or(t)
+		default:
+			out[i] = t
+		}
 	}
-	return append(out, m[i:]...)
+	return out
+}
+
+// or is both of two terms of one field; where they differ, the second.
+func (t Term) or(o Term) Term {
+	for i := range t.Value {
+		t.Value[i] = t.Value[i]&^o.Mask[i] | o.Value[i]&o.Mask[i]
+		t.Mask[i] |= o.Mask[i]
+	}
+	return t
+}
+
+// MatchOf is the match of terms in any order, which become its own. ok is false if
+// two speak of the same bits.
+func MatchOf(list []Term) (m Match, ok bool) {
+	var wide [16]Term
+	all := wide[:0]
+	for _, t := range list {
+		all = t.canonical(all)
+	}
+	sortTerms(all)
+	if len(all) == 0 {
+		return nil, true
+	}
+	m = make(Match, 1, len(all))
+	m[0] = all[0]
+	for _, t := range all[1:] {
+		last := &m[len(m)-1]
+		switch {
+		case t.Field != last.Field:
+			m = append(m, t)
+		case t.Field == VLANTCI && last.agrees(t):
+			*last = last.or(t)
+		default:
+			return nil, false
+		}
+	}
+	return m, true
+}
+
+// agrees tells whether two terms of one field say the same of the bits that both speak of.
+func (t Term) agrees(o Term) bool {
+	both := t.Mask.and(o.Mask)
+	return t.Value.and(both) == o.Value.and(both)
 }
 
 // Is matches the whole field.
-func (m Match) Is(f Field, v Value) Match { return m.With(Term{f, v, ones(f.Bits())}) }
+func (m Match) Is(f Field, v Value) Match { return m.With(Term{f, v, f.Ones()}) }
 
 // Masked matches the bits of the field that are set in mask.
 func (m Match) Masked(f Field, v, mask Value) Match { return m.With(Term{f, v, mask}) }
@@ -45,11 +88,14 @@ func (m Match) Masked(f Field, v, mask Value) Match { return m.With(Term{f, v, m
 // InPort matches the OpenFlow port by which the packet came.
 func (m Match) InPort(p uint32) Match { return m.Is(InPort, Uint(uint64(p))) }
 
-// EtherType of IPv4, ARP and IPv6.
+// EtherTypes.
 const (
-	ethIPv4 = 0x0800
-	ethARP  = 0x0806
-	ethIPv6 = 0x86dd
+	ethIPv4          = 0x0800
+	ethARP           = 0x0806
+	ethRARP          = 0x8035
+	ethIPv6          = 0x86dd
+	ethMPLS          = 0x8847
+	ethMPLSMulticast = 0x8848
 )
 
 // IPv4 matches EtherType 0x0800.
@@ -133,13 +179,16 @@ var protocols = []struct {
 	{"sctp6", ethIPv6, 132},
 	{"ipv6", ethIPv6, -1},
 	{"arp", ethARP, -1},
+	{"rarp", ethRARP, -1},
+	{"mpls", ethMPLS, -1},
+	{"mplsm", ethMPLSMulticast, -1},
 }
 
 // word is the shorthand for the match's EtherType and protocol, and whether it
 // says all of the protocol too.
 func (m Match) word() (word string, withProto bool) {
 	eth, ok := m.Get(EthType)
-	if !ok || eth.Mask != ones(16) {
+	if !ok || eth.Mask != EthType.Ones() {
 		return "", false
 	}
 	proto, hasProto := m.Get(IPProto)
@@ -150,7 +199,7 @@ func (m Match) word() (word string, withProto bool) {
 		if p.proto < 0 {
 			return p.word, false
 		}
-		if hasProto && proto.Mask == ones(8) && uint64(p.proto) == proto.Value.Uint64() {
+		if hasProto && proto.Mask == IPProto.Ones() && uint64(p.proto) == proto.Value.Uint64() {
 			return p.word, true
 		}
 	}
@@ -158,57 +207,50 @@ func (m Match) word() (word string, withProto bool) {
 }
 
 // String is the match as ovs-ofctl prints it, empty for one that matches everything.
+// Its word for EtherType and protocol goes before the registers; what it has no word
+// for goes before the addresses, and behind them.
 func (m Match) String() string {
-	var out []string
 	word, withProto := m.word()
-	for _, t := range m {
-		switch {
-		case t.Field == EthType && word != "":
-			out = append(out, word)
-		case t.Field == IPProto && withProto:
-		default:
-			out = append(out, t.String())
+	var eth, proto *Term
+	var out []string
+	flush := func(next Field) {
+		if word != "" && next > PacketType {
+			out, word = append(out, word), ""
+		}
+		if eth != nil && next > EthDst {
+			out, eth = append(out, eth.String()), nil
+		}
+		if proto != nil && next > ARPTpa {
+			out, proto = append(out, proto.String()), nil
 		}
 	}
+	hasWord := word != ""
+	for i, t := range m {
+		flush(t.Field)
+		switch {
+		case t.Field == EthType && !hasWord:
+			eth = &m[i]
+		case t.Field == EthType, t.Field == IPProto && withProto:
+		case t.Field == IPProto:
+			proto = &m[i]
+		default:
+			out = append(out, m.termText(t))
+		}
+	}
+	flush(numFields)
 	return strings.Join(out, ",")
 }
 
-// String is the term as ovs-ofctl prints it: field=value, with the mask if there is one.
-func (t Term) String() string {
-	name := t.Field.String()
-	info := fieldTable[t.Field]
-	if info.form == ctStateFlags {
-		return name + "=" + ctStateText(uint32(t.Value.Uint64()), uint32(t.Mask.Uint64()))
+// termText is a term as it stands in its match. Fields that share a name with those
+// of other protocols have their own name if the match does not tell whose they are.
+func (m Match) termText(t Term) string {
+	switch {
+	case t.Field == VLANTCI:
+		return t.vlanText()
+	case t.Field == IPDSCP && t.Value.Uint64() < 64:
+		return "nw_tos=" + strconv.FormatUint(t.Value.Uint64()<<2, 10)
+	case len(fieldsByName[t.Field.String()]) > 1 && t.Field != InPort && !t.Field.Needs().Met(m):
+		return t.Field.Name() + t.valueText()
 	}
-	if t.Mask == ones(info.bits) {
-		return name + "=" + t.Field.text(t.Value)
-	}
-	switch info.form {
-	case ipv4, ipv6:
-		if n, ok := t.Mask.prefixLen(info.bits); ok {
-			return name + "=" + t.Field.text(t.Value) + "/" + strconv.Itoa(n)
-		}
-		return name + "=" + t.Field.text(t.Value) + "/" + t.Field.text(t.Mask)
-	case decimal: // a masked number is written in hexadecimal
-		return name + "=" + hexText(t.Value) + "/" + hexText(t.Mask)
-	default:
-		return name + "=" + t.Field.text(t.Value) + "/" + t.Field.text(t.Mask)
-	}
-}
-
-// ctStateNames are conntrack's state flags, lowest bit first.
-var ctStateNames = []string{"new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"}
-
-func ctStateText(value, mask uint32) string {
-	var b strings.Builder
-	for i, name := range ctStateNames {
-		bit := uint32(1) << i
-		switch {
-		case value&mask&bit != 0:
-			b.WriteString("+" + name)
-		case mask&bit != 0:
-			b.WriteString("-" + name)
-		}
-	}
-	return b.String()
+	return t.String()
 }

@@ -188,9 +188,3 @@ func parseMeterID(value string, id *uint32) error {
 	}
 	return parseUint(value, 32, id)
 }
-
-func parseUint[T uint8 | uint32](s string, bits int, to *T) error {
-	n, err := strconv.ParseUint(s, 10, bits)
-	*to = T(n)
-	return err
-}

@@ -16,57 +16,110 @@ type Stats struct {
 // numbers, not names) or as String writes it. What the vocabulary does not know is
 // an error that names it.
 func Parse(line string) (Flow, Stats, error) {
+	f := Flow{Priority: 32768}
+	var s Stats
 	head, actions, ok := strings.Cut(strings.TrimSpace(line), "actions=")
 	if !ok {
 		return Flow{}, Stats{}, fmt.Errorf("flow %q: no actions", line)
 	}
-	f := Flow{Priority: 32768}
-	var s Stats
-	for word := range strings.FieldsFuncSeq(head, func(r rune) bool { return r == ',' || r == ' ' }) {
-		if err := f.parseWord(&s, word); err != nil {
-			return Flow{}, Stats{}, fmt.Errorf("flow %q: %w", line, err)
-		}
-	}
-	var err error
-	if f.Actions, err = parseActions(strings.TrimSpace(actions)); err != nil {
+	err := f.parse(&s, head, actions)
+	if err != nil {
 		return Flow{}, Stats{}, fmt.Errorf("flow %q: %w", line, err)
 	}
 	return f, s, nil
 }
 
-func (f *Flow) parseWord(s *Stats, word string) error {
-	name, value, hasValue := strings.Cut(word, "=")
-	if !hasValue {
-		return f.parseKeyword(word)
+func (f *Flow) parse(s *Stats, head, actions string) (err error) {
+	var later [][2]string // fields whose names are several's
+	for _, word := range splitWords(head) {
+		name, value, _ := strings.Cut(word, "=")
+		known, err := f.parseWord(s, name, value)
+		if err != nil {
+			return err
+		}
+		if !known {
+			later = append(later, [2]string{name, value})
+		}
 	}
-	var n uint64
-	var err error
+	for _, w := range later {
+		field, err := f.Match.field(w[0])
+		if err != nil {
+			return err
+		}
+		t, err := parseTerm(field, w[1])
+		if err != nil {
+			return err
+		}
+		f.Match = f.Match.With(t)
+	}
+	f.Actions, err = parseActions(strings.TrimSpace(actions))
+	return err
+}
+
+// field is the field of that name that the match can have.
+func (m Match) field(name string) (Field, error) {
+	for _, f := range fieldsByName[name] {
+		if f.Needs().Met(m) {
+			return f, nil
+		}
+	}
+	return 0, fmt.Errorf("%s means nothing unless the match names a protocol that has it", name)
+}
+
+// parseWord reads one word of a flow. known is false for a field whose name is that of
+// several.
+func (f *Flow) parseWord(s *Stats, name, value string) (known bool, err error) {
 	switch name {
 	case "cookie":
-		n, err = strconv.ParseUint(value, 0, 64)
-		f.Cookie = Cookie(n)
+		err = parseUint(value, 64, &f.Cookie)
 	case "table":
-		n, err = strconv.ParseUint(value, 0, 8)
-		f.Table = TableID(n)
+		err = parseUint(value, 8, &f.Table)
 	case "priority":
-		n, err = strconv.ParseUint(value, 0, 16)
-		f.Priority = uint16(n)
+		err = parseUint(value, 16, &f.Priority)
+	case "idle_timeout":
+		err = parseUint(value, 16, &f.IdleTimeout)
+	case "hard_timeout":
+		err = parseUint(value, 16, &f.HardTimeout)
+	case "importance":
+		err = parseUint(value, 16, &f.Importance)
 	case "n_packets":
-		s.Packets, err = strconv.ParseUint(value, 10, 64)
+		err = parseUint(value, 64, &s.Packets)
 	case "n_bytes":
-		s.Bytes, err = strconv.ParseUint(value, 10, 64)
+		err = parseUint(value, 64, &s.Bytes)
 	case "duration", "idle_age", "hard_age":
 	default:
-		field, ok := fieldByName[name]
-		if !ok {
-			return fmt.Errorf("unknown field %q", name)
-		}
-		var t Term
-		if t, err = parseTerm(field, value); err == nil {
-			f.Match = f.Match.With(t)
-		}
+		return f.parseMatchWord(name, value)
 	}
-	return err
+	return true, err
+}
+
+func (f *Flow) parseMatchWord(name, value string) (known bool, err error) {
+	if term, ok := vlanWords[name]; ok {
+		var n uint64
+		err := parseUint(value, 12, &n)
+		f.Match = f.Match.With(term(n))
+		return true, err
+	}
+	if i := slices.Index(flagWords, name); i >= 0 && value == "" {
+		f.Flags |= 1 << i
+		return true, nil
+	}
+	names := fieldsByName[name]
+	if len(names) == 0 {
+		return true, f.parseKeyword(name)
+	}
+	if len(names) > 1 && name != InPort.String() {
+		return false, nil
+	}
+	if value == "" && names[0].Variable() {
+		f.Match = f.Match.With(Term{Field: names[0]})
+		return true, nil
+	}
+	t, err := parseTerm(names[0], value)
+	if err == nil {
+		f.Match = f.Match.With(t)
+	}
+	return true, err
 }
 
 func (f *Flow) parseKeyword(word string) error {
@@ -82,56 +135,29 @@ func (f *Flow) parseKeyword(word string) error {
 	return fmt.Errorf("unknown word %q", word)
 }
 
-func parseTerm(f Field, s string) (Term, error) {
-	if fieldTable[f].form == ctStateFlags {
-		return parseCTState(s)
-	}
-	value, mask, masked := strings.Cut(s, "/")
-	v, err := f.parse(value)
-	if err != nil || !masked {
-		return Term{f, v, ones(f.Bits())}, err
-	}
-	m, err := f.parseMask(mask)
-	return Term{f, v, m}, err
+// splitWords cuts at commas and spaces that stand in no parentheses.
+func splitWords(s string) []string {
+	depth := 0
+	return strings.FieldsFunc(s, func(r rune) bool {
+		switch r {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		return depth == 0 && (r == ',' || r == ' ')
+	})
 }
 
-func (f Field) parseMask(s string) (Value, error) {
-	switch fieldTable[f].form {
-	case ipv4, ipv6:
-		if n, err := strconv.Atoi(s); err == nil {
-			if n < 0 || n > f.Bits() {
-				return Value{}, fmt.Errorf("%s: prefix length %d", f, n)
-			}
-			return prefixMask(f.Bits(), n), nil
-		}
-	}
-	return f.parse(s)
-}
-
-func parseCTState(s string) (Term, error) {
-	var value, mask uint64
-	for s != "" {
-		sign := s[0]
-		end := strings.IndexAny(s[1:], "+-") + 1
-		if end == 0 {
-			end = len(s)
-		}
-		i := slices.Index(ctStateNames, s[1:end])
-		if i < 0 || (sign != '+' && sign != '-') {
-			return Term{}, fmt.Errorf("ct_state: unknown flag %q", s[:end])
-		}
-		mask |= 1 << i
-		if sign == '+' {
-			value |= 1 << i
-		}
-		s = s[end:]
-	}
-	return Term{CTState, Uint(value), Uint(mask)}, nil
-}
+// maxNesting bounds how deep actions may stand in each other.
+const maxNesting = 8
 
 func parseActions(s string) ([]Action, error) {
-	if s == "drop" {
+	if s == "drop" || s == "" {
 		return nil, nil
+	}
+	if depth(s) > maxNesting {
+		return nil, fmt.Errorf("more than %d parentheses in each other", maxNesting)
 	}
 	var out []Action
 	for _, text := range splitActions(s) {
@@ -142,6 +168,21 @@ func parseActions(s string) ([]Action, error) {
 		out = append(out, a)
 	}
 	return out, nil
+}
+
+// depth is how deep parentheses stand in each other.
+func depth(s string) (most int) {
+	now := 0
+	for _, r := range s {
+		switch r {
+		case '(':
+			now++
+			most = max(most, now)
+		case ')':
+			now--
+		}
+	}
+	return most
 }
 
 // splitActions cuts at the commas that stand in no parentheses.
@@ -164,62 +205,123 @@ func splitActions(s string) []string {
 	return append(out, s[start:])
 }
 
+// actionParsers are the actions with arguments, by their names: each reads what stands
+// behind the name, without a colon.
+var actionParsers map[string]func(arg string) (Action, error)
+
+func init() { // not a literal: some contain actions themselves
+	actionParsers = map[string]func(arg string) (Action, error){
+		"output":           parseOutput,
+		"controller":       parseController,
+		"CONTROLLER":       parseController,
+		"group":            number(32, func(n uint32) ToGroup { return ToGroup{n} }),
+		"goto_table":       number(8, func(t TableID) Goto { return Goto{t} }),
+		"resubmit":         parseResubmit,
+		"set_field":        parseSetField,
+		"load":             parseLoad,
+		"move":             parseMove,
+		"push":             func(s string) (Action, error) { from, err := parseSubfield(s); return Push{from}, err },
+		"pop":              func(s string) (Action, error) { to, err := parseSubfield(s); return Pop{to}, err },
+		"check_pkt_larger": parseCheckPacketLarger,
+		"ct":               parseCT,
+		"nat":              parseNATAction,
+		"learn":            parseLearn,
+		"conjunction":      parseConjunction,
+		"clone":            func(s string) (Action, error) { list, err := parseNested(s); return Clone{list}, err },
+		"write_actions":    func(s string) (Action, error) { list, err := parseNested(s); return WriteActions{list}, err },
+		"write_metadata":   parseWriteMetadata,
+		"fin_timeout":      parseFinTimeout,
+		"note":             parseNote,
+		"raw":              func(s string) (Action, error) { b, err := parseDotted(s); return Raw{b}, err },
+		"set_tunnel":       parseSetTunnel,
+		"set_tunnel64":     parseSetTunnel,
+	}
+	for _, name := range []NumberName{PushVLAN, PushMPLS, PopMPLS, SetQueue, SetTTL, UseMeter} {
+		actionParsers[string(name)] = number(name.bits(), func(n uint32) Number { return Number{name, n} })
+	}
+}
+
+// bits is how wide the argument is.
+func (n NumberName) bits() int {
+	switch n {
+	case SetQueue, UseMeter:
+		return 32
+	case SetTTL:
+		return 8
+	}
+	return 16
+}
+
+func parseSetTunnel(s string) (Action, error) {
+	v, err := TunID.parse(s)
+	return Set(TunID, v), err
+}
+
 func parseAction(s string) (Action, error) {
-	for p, name := range reservedPorts {
-		if s == name {
-			return OutputTo{p}, nil
-		}
+	if a, ok := parseWord(s); ok {
+		return a, nil
 	}
-	if s == "dec_ttl" {
-		return DecTTL{}, nil
+	name, arg := s, ""
+	if i := strings.IndexAny(s, ":("); i >= 0 {
+		name, arg = s[:i], strings.TrimPrefix(s[i:], ":")
 	}
-	if table, ok := strings.CutPrefix(s, "resubmit(,"); ok {
-		n, err := strconv.ParseUint(strings.TrimSuffix(table, ")"), 10, 8)
-		return Resubmit{TableID(n)}, err
+	if parse, ok := actionParsers[name]; ok {
+		return parse(arg)
 	}
-	name, arg, _ := strings.Cut(s, ":")
-	switch name {
-	case "output":
-		p, err := parsePort(arg)
-		return OutputTo{p}, err
-	case "goto_table":
-		n, err := strconv.ParseUint(arg, 10, 8)
-		return Goto{TableID(n)}, err
-	case "group":
-		n, err := strconv.ParseUint(arg, 10, 32)
-		return ToGroup{uint32(n)}, err
-	case "set_field":
-		return parseSetField(arg)
-	case "move":
-		return parseMove(arg)
+	if p, ok := reservedByName[s]; ok {
+		return OutputTo{p}, nil
 	}
 	return nil, fmt.Errorf("unknown action %q", s)
 }
 
-func parseSetField(s string) (Action, error) {
-	value, name, _ := strings.Cut(s, "->")
-	f, ok := fieldBySet[name]
-	if !ok {
-		return nil, fmt.Errorf("set_field: unknown field %q", name)
+// inParentheses is what stands in the parentheses that s consists of.
+func inParentheses(s string) (string, error) {
+	if len(s) < 2 || s[0] != '(' || s[len(s)-1] != ')' {
+		return "", fmt.Errorf("%q is not in parentheses", s)
 	}
-	value, mask, masked := strings.Cut(value, "/")
-	v, err := f.parse(value)
-	if err != nil {
-		return nil, err
-	}
-	if !masked {
-		return Set(f, v), nil
-	}
-	m, err := f.parse(mask)
-	return SetField{f, v, m}, err
+	return s[1 : len(s)-1], nil
 }
 
-func parseMove(s string) (Action, error) {
-	from, to, _ := strings.Cut(s, "->")
-	f, okFrom := fieldByNXM[strings.TrimSuffix(from, "[]")]
-	t, okTo := fieldByNXM[strings.TrimSuffix(to, "[]")]
-	if !okFrom || !okTo {
-		return nil, fmt.Errorf("move: unknown field in %q", s)
+// eachArgument calls f with each argument in parentheses: name=value, name:value,
+// name(...) with the parentheses, or name alone.
+func eachArgument(s string, f func(name, value string) error) error {
+	inner, err := inParentheses(s)
+	if err != nil || inner == "" {
+		return err
 	}
-	return Move{f, t}, nil
+	for _, word := range splitActions(inner) {
+		name, value := word, ""
+		if i := strings.IndexAny(word, "=:("); i >= 0 {
+			name, value = word[:i], word[i:]
+			if value[0] != '(' {
+				value = value[1:]
+			}
+		}
+		if err := f(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unknown(word string) error { return fmt.Errorf("unknown word %q", word) }
+
+// parseUint reads a number of so many bits, in decimal or, with 0x, in hexadecimal.
+func parseUint[T ~uint8 | ~uint16 | ~uint32 | ~uint64](s string, bits int, to *T) error {
+	base := 10
+	if digits, ok := strings.CutPrefix(s, "0x"); ok {
+		s, base = digits, 16
+	}
+	n, err := strconv.ParseUint(s, base, bits)
+	*to = T(n)
+	return err
+}
+
+// number makes an action of one number.
+func number[T ~uint8 | ~uint16 | ~uint32, A Action](bits int, a func(n T) A) func(arg string) (Action, error) {
+	return func(arg string) (Action, error) {
+		var n T
+		err := parseUint(arg, bits, &n)
+		return a(n), err
+	}
 }

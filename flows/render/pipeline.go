@@ -86,17 +86,17 @@ func (p pipelinePart) distrust(e *emitter) {
 	v6 := flows.Match{}.Origin(flows.OriginPod).IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6))
 	for _, m := range []flows.Match{
 		v4.Is(flows.ICMPType, flows.Uint(icmpRedirect)), v4.Is(flows.ICMPType, flows.Uint(icmpRouterAdvertisement)),
-		v6.Is(flows.ICMPType, flows.Uint(icmp6Redirect)), v6.Is(flows.ICMPType, flows.Uint(icmp6RouterAdvert)),
+		v6.Is(flows.ICMPv6Type, flows.Uint(icmp6Redirect)), v6.Is(flows.ICMPv6Type, flows.Uint(icmp6RouterAdvert)),
 	} {
 		e.flow(flows.SpoofGuard, prioRouters, flows.RuleRedirect, m)
 	}
-	e.flow(flows.SpoofGuard, prioRouters, flows.RuleForeignNA, v6.Is(flows.ICMPType, flows.Uint(icmp6NeighbourAdvert)))
+	e.flow(flows.SpoofGuard, prioRouters, flows.RuleForeignNA, v6.Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)))
 
 	// Asked last of all, of what the host will have: the port narrows no other cached flow.
 	out := flows.Match{}.Origin(flows.OriginPod).Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway)))
 	for _, m := range families(out) {
 		e.flow(flows.Output, prioOwn, flows.RuleTunnelPort,
-			m.Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.TPDst, flows.Uint(uint64(p.tunnelPort))))
+			m.Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.UDPDst, flows.Uint(uint64(p.tunnelPort))))
 	}
 }
 
@@ -106,11 +106,11 @@ func families(m flows.Match) []flows.Match { return []flows.Match{m.IPv4(), m.IP
 // arpReply turns an ARP request into the answer and sends it back.
 func arpReply(addr netip.Addr, mac net.HardwareAddr) []flows.Action {
 	return []flows.Action{
-		flows.Move{From: flows.EthSrc, To: flows.EthDst},
+		flows.Copy(flows.EthSrc, flows.EthDst),
 		flows.Set(flows.EthSrc, flows.MAC(mac)),
 		flows.Set(flows.ARPOp, flows.Uint(2)),
-		flows.Move{From: flows.ARPSha, To: flows.ARPTha},
-		flows.Move{From: flows.ARPSpa, To: flows.ARPTpa},
+		flows.Copy(flows.ARPSha, flows.ARPTha),
+		flows.Copy(flows.ARPSpa, flows.ARPTpa),
 		flows.Set(flows.ARPSha, flows.MAC(mac)),
 		flows.Set(flows.ARPSpa, flows.IP(addr)),
 		flows.OutputTo{Port: flows.PortInPort},

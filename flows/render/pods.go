@@ -71,7 +71,7 @@ func (p podPart) emitAddress(e *emitter, addr netip.Addr) {
 			from.ARP().EthSrc(p.mac).Is(flows.ARPSpa, flows.IP(addr)).Is(flows.ARPSha, flows.MAC(p.mac)), flows.Goto{Table: flows.ARP})
 	} else {
 		e.flow(flows.SpoofGuard, prioOwnNA, flows.RuleSpeaksNA,
-			speaks.Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPType, flows.Uint(icmp6NeighbourAdvert)).Is(flows.NDTarget, flows.IP(addr)),
+			speaks.Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)).Is(flows.NDTarget, flows.IP(addr)),
 			flows.Goto{Table: flows.Destination})
 	}
 	e.flow(flows.Destination, prioHere, flows.RuleDeliver, flows.Match{}.Dst(host), output(p.ofport)...)

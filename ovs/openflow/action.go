@@ -1,7 +1,6 @@
 package openflow
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/sluice-cni/sluice/flows"
@@ -17,254 +16,299 @@ const (
 	actionExperimenter uint16 = 0xffff
 )
 
-// Open vSwitch's extension (nicira-ext.h).
+// vendorNicira marks Open vSwitch's extensions.
+const vendorNicira uint32 = 0x00002320
+
+// Open vSwitch's own actions (ofp-actions.c, enum ofp_raw_action_type, NXAST_*).
 const (
-	vendorNicira uint32 = 0x00002320
-	// resubmitTable is NXAST_RESUBMIT_TABLE, struct nx_action_resubmit.
-	resubmitTable uint16 = 14
-	// inPort16 is OFPP_IN_PORT in 16 bits: look up with the port it came by.
-	inPort16 uint16 = 0xfff8
+	niciraRegLoad           uint16 = 7
+	niciraNote              uint16 = 8
+	niciraResubmitTable     uint16 = 14
+	niciraOutputReg         uint16 = 15
+	niciraLearn             uint16 = 16
+	niciraFinTimeout        uint16 = 19
+	niciraController        uint16 = 20
+	niciraPush              uint16 = 27
+	niciraPop               uint16 = 28
+	niciraConjunction       uint16 = 34
+	niciraCT                uint16 = 35
+	niciraNAT               uint16 = 36
+	niciraController2       uint16 = 37
+	niciraOutputTruncated   uint16 = 39
+	niciraClone             uint16 = 42
+	niciraResubmitTableCT   uint16 = 44
+	niciraLearn2            uint16 = 45
+	niciraCheckPacketLarger uint16 = 49
 )
 
-// Types of instructions ("Flow Instruction Structures", enum ofp_instruction_type).
-const (
-	instructionGoto  uint16 = 1
-	instructionApply uint16 = 4
+// words and numbers are the actions without, and with one argument: a type of
+// OpenFlow's, or one of Open vSwitch's.
+var words = map[flows.Word]actionID{
+	flows.PopVLAN: {18, 0}, flows.PopQueue: {actionExperimenter, 5}, flows.Exit: {actionExperimenter, 17}, flows.CTClear: {actionExperimenter, 43},
+}
+
+var numbers = map[flows.NumberName]actionID{
+	flows.PushVLAN: {17, 0}, flows.PushMPLS: {19, 0}, flows.PopMPLS: {20, 0}, flows.SetQueue: {21, 0}, flows.SetTTL: {23, 0}, flows.UseMeter: {29, 0},
+}
+
+// actionID is an action's type, and Open vSwitch's if it is actionExperimenter.
+type actionID struct{ typ, nicira uint16 }
+
+var (
+	wordOf   = reverse(words)
+	numberOf = reverse(numbers)
 )
 
-const (
-	// wholePacket is OFPCML_NO_BUFFER: the controller gets all of a packet.
-	wholePacket uint16 = 0xffff
-	// firstReserved is the first of the port numbers with a meaning of their own.
-	firstReserved uint32 = 0xffffff00
-)
-
-// instructions appends what a flow does: one apply_actions, then goto_table.
-func (e *encoder) instructions(list []flows.Action, proto uint8) {
-	apply := list
-	if n := len(list); n > 0 {
-		if _, ok := list[n-1].(flows.Goto); ok {
-			apply = list[:n-1]
-		}
+func reverse[T comparable](ids map[T]actionID) map[actionID]T {
+	out := make(map[actionID]T, len(ids))
+	for a, id := range ids {
+		out[id] = a
 	}
-	if len(apply) > 0 {
+	return out
+}
+
+// actions appends a list of actions.
+func (e *encoder) actions(list []flows.Action) {
+	for _, a := range list {
+		if raw, ok := a.(flows.Raw); ok {
+			e.raw(raw)
+			continue
+		}
 		start := len(e.b)
-		e.u16(instructionApply)
-		e.u16(0)
-		e.zero(4)
-		e.actions(apply, proto)
+		e.action(a)
+		e.pad(start)
 		e.length(start+2, start)
 	}
-	if len(apply) < len(list) {
-		e.u16(instructionGoto)
-		e.u16(8)
-		e.u8(uint8(list[len(list)-1].(flows.Goto).Table))
-		e.zero(3)
-	}
 }
 
-// actions appends a list of actions. proto is what the flow's match says of the
-// IP protocol.
-func (e *encoder) actions(list []flows.Action, proto uint8) {
-	for _, a := range list {
-		start := len(e.b)
-		switch a := a.(type) {
-		case flows.OutputTo:
-			e.u16(actionOutput)
-			e.u16(16)
-			e.u32(a.Port)
-			if a.Port == flows.PortController {
-				e.u16(wholePacket)
-			} else {
-				e.u16(0)
-			}
-			e.zero(6)
-		case flows.ToGroup:
-			e.u16(actionGroup)
-			e.u16(8)
-			e.u32(a.Group)
-		case flows.DecTTL:
-			e.u16(actionDecTTL)
-			e.u16(8)
-			e.zero(4)
-		case flows.SetField:
-			e.u16(actionSetField)
-			e.u16(0)
-			e.oxm(a.Field, a.Value, a.Mask, proto)
-			e.pad(start)
-			e.length(start+2, start)
-		case flows.Move:
-			e.copyField(a, proto)
-			e.pad(start)
-			e.length(start+2, start)
-		case flows.Resubmit:
-			e.u16(actionExperimenter)
-			e.u16(16)
-			e.u32(vendorNicira)
-			e.u16(resubmitTable)
-			e.u16(inPort16)
-			e.u8(uint8(a.Table))
-			e.zero(3)
-		case flows.Goto:
-			e.fail(fmt.Errorf("%s is not the last of the flow's actions", a))
-		default:
-			e.fail(fmt.Errorf("action %v has no encoding", a))
-		}
+func (e *encoder) raw(a flows.Raw) {
+	if n := len(a.Bytes); n < 8 || n%8 != 0 {
+		e.fail(fmt.Errorf("%s is no action", a))
+		return
 	}
+	e.bytes([]byte(a.Bytes))
 }
 
-// copyField appends struct ofp_action_copy_field without padding.
-func (e *encoder) copyField(a flows.Move, proto uint8) {
-	from, err := lookup(a.From, proto)
-	if err != nil {
-		e.fail(err)
-		return
-	}
-	to, err := lookup(a.To, proto)
-	if err != nil {
-		e.fail(err)
-		return
-	}
-	if from.width() != to.width() {
-		e.fail(fmt.Errorf("%s: the fields differ in width", a))
-		return
-	}
-	e.u16(actionCopyField)
+// begin appends the head of an action; its length is filled in when it is whole.
+func (e *encoder) beginAction(id actionID) {
+	e.u16(id.typ)
 	e.u16(0)
-	e.u16(uint16(a.From.Bits()))
-	e.zero(6) // both offsets, padding
-	e.u32(from.header(false))
-	e.u32(to.header(false))
+	if id.typ == actionExperimenter {
+		e.u32(vendorNicira)
+		e.u16(id.nicira)
+	}
 }
 
-// instructions reads what a flow does. strange says why the vocabulary cannot
-// express it.
-func (d *decoder) instructions(proto uint8) (list []flows.Action, strange string) {
-	var last flows.Action
-	for d.more() {
-		typ, n := d.u16(), int(d.u16())
-		body := d.sub(n - 4)
-		if d.err != nil {
-			return nil, ""
-		}
-		switch typ {
-		case instructionApply:
-			if list != nil {
-				strange = "two apply_actions"
-			}
-			body.skip(4)
-			var odd string
-			if list, odd = body.actions(proto); odd != "" {
-				strange = odd
-			}
-		case instructionGoto:
-			last = flows.Goto{Table: flows.TableID(body.u8())}
-		default:
-			strange = fmt.Sprintf("unknown instruction %d", typ)
-		}
-		d.fail(body.err)
+func (e *encoder) standard(typ uint16)   { e.beginAction(actionID{typ, 0}) }
+func (e *encoder) nicira(subtype uint16) { e.beginAction(actionID{actionExperimenter, subtype}) }
+
+// action appends an action without padding.
+func (e *encoder) action(a flows.Action) {
+	switch a := a.(type) {
+	case flows.SetField:
+		e.standard(actionSetField)
+		e.oxm(flows.Term(a))
+	case flows.Move:
+		e.copyField(a)
+	case flows.OutputTo:
+		e.outputTo(a)
+	case flows.ToGroup:
+		e.standard(actionGroup)
+		e.u32(a.Group)
+	case flows.DecTTL:
+		e.standard(actionDecTTL)
+		e.zero(4)
+	case flows.Resubmit:
+		e.resubmit(a)
+	case flows.Conjunction:
+		e.nicira(niciraConjunction)
+		e.u8(a.Clause - 1)
+		e.u8(a.Clauses)
+		e.u32(a.ID)
+	case flows.CT:
+		e.ct(a)
+	case flows.NAT:
+		e.nat(a)
+	case flows.Learn:
+		e.learn(a)
+	case flows.Controller:
+		e.controller(a)
+	case flows.OutputField:
+		e.outputField(a)
+	case flows.OutputTruncated:
+		e.nicira(niciraOutputTruncated)
+		e.port16(a.Port)
+		e.u32(a.MaxLen)
+	case flows.Clone:
+		e.nicira(niciraClone)
+		e.zero(6)
+		e.actions(a.Actions)
+	case flows.Note:
+		e.nicira(niciraNote)
+		e.bytes([]byte(a.Padded()))
+	case flows.Push:
+		e.stack(niciraPush, a.From)
+	case flows.Pop:
+		e.stack(niciraPop, a.To)
+	case flows.CheckPacketLarger:
+		e.checkPacketLarger(a)
+	case flows.FinTimeout:
+		e.nicira(niciraFinTimeout)
+		e.u16(a.Idle)
+		e.u16(a.Hard)
+	case flows.Number:
+		e.number(a)
+	case flows.Word:
+		e.word(a)
+	default:
+		e.fail(fmt.Errorf("%v is an instruction, which cannot stand among actions", a))
 	}
-	if d.err != nil || strange != "" {
-		return nil, strange
-	}
-	if last != nil {
-		list = append(list, last)
-	}
-	return list, ""
 }
 
-// actions reads all that is left as a list of actions.
-func (d *decoder) actions(proto uint8) (list []flows.Action, strange string) {
+func (e *encoder) word(a flows.Word) {
+	id, ok := words[a]
+	if !ok {
+		e.fail(fmt.Errorf("%s cannot stand among actions", a))
+	}
+	e.beginAction(id)
+}
+
+func (e *encoder) number(a flows.Number) {
+	id, ok := numbers[a.Name]
+	if !ok {
+		e.fail(fmt.Errorf("unknown action %s", a))
+	}
+	e.beginAction(id)
+	switch a.Name {
+	case flows.SetQueue, flows.UseMeter:
+		e.u32(a.N)
+	case flows.SetTTL:
+		e.u8(uint8(a.N))
+	default:
+		e.u16(uint16(a.N))
+	}
+}
+
+// maxNesting is how deep actions may stand in each other.
+const maxNesting = 8
+
+// actions reads all that is left as a list of actions. One that the vocabulary cannot
+// express comes as flows.Raw.
+func (d *decoder) actions() (list []flows.Action) {
 	var room [16]flows.Action
 	found := room[:0]
 	for d.more() {
+		whole := d.b
 		typ, n := d.u16(), int(d.u16())
 		if d.err == nil && (n < 8 || n%8 != 0) {
 			d.fail(fmt.Errorf("action of %d bytes", n))
 		}
 		body := d.sub(n - 4)
 		if d.err != nil {
-			return nil, ""
+			return nil
 		}
-		a, odd := body.action(typ, proto)
+		a, known := body.action(typ)
 		if d.fail(body.err); d.err != nil {
-			return nil, ""
+			return nil
 		}
-		if odd != "" {
-			strange = odd
+		if !known {
+			a = flows.Raw{Bytes: string(whole[:n])}
 		}
 		found = append(found, a)
 	}
-	if d.err != nil || strange != "" || len(found) == 0 {
-		return nil, strange
+	if d.err != nil || len(found) == 0 {
+		return nil
 	}
 	// Room for the goto_table that most flows end with.
-	return append(make([]flows.Action, 0, len(found)+1), found...), ""
+	return append(make([]flows.Action, 0, len(found)+1), found...)
 }
 
 // action reads the body of one action.
-func (d *decoder) action(typ uint16, proto uint8) (a flows.Action, strange string) {
+func (d *decoder) action(typ uint16) (a flows.Action, known bool) {
 	switch typ {
 	case actionOutput:
-		port, maxLen := d.u32(), d.u16()
-		return output(port, maxLen)
+		return output(d.u32(), d.u16())
 	case actionGroup:
-		return flows.ToGroup{Group: d.u32()}, ""
+		return flows.ToGroup{Group: d.u32()}, true
 	case actionDecTTL:
-		return flows.DecTTL{}, ""
+		return flows.DecTTL{}, true
 	case actionSetField:
-		o, value, mask, strange := d.oxm()
-		if d.err != nil || strange != "" {
-			return nil, strange
-		}
-		if o.proto != protoAny && o.proto != proto {
-			return nil, "set_field of another protocol's " + o.field.String()
-		}
-		return flows.SetField{Field: o.field, Value: value, Mask: mask}, ""
+		t, strange := d.oxm()
+		t.Value = and(t.Value, t.Mask)
+		return flows.SetField(t), strange == ""
 	case actionCopyField:
-		return d.copyField(proto)
+		return d.copyField()
 	case actionExperimenter:
-		vendor, subtype := d.u32(), d.u16()
-		if vendor != vendorNicira || subtype != resubmitTable {
-			return nil, fmt.Sprintf("unknown action %#08x:%d", vendor, subtype)
+		if d.u32() != vendorNicira {
+			return nil, false
 		}
-		if port := d.u16(); port != inPort16 {
-			return nil, "resubmit with another port"
-		}
-		return flows.Resubmit{Table: flows.TableID(d.u8())}, ""
+		return d.niciraAction(d.u16())
 	}
-	return nil, fmt.Sprintf("unknown action %d", typ)
+	return d.simple(actionID{typ, 0})
 }
 
-// output is an output action; the reserved ports that the vocabulary does not
-// name are strange to it, and so is a part of a packet for the controller.
-func output(port uint32, maxLen uint16) (a flows.Action, strange string) {
-	switch {
-	case port == flows.PortController && maxLen != wholePacket:
-		return nil, fmt.Sprintf("controller with max_len=%d", maxLen)
-	case port == flows.PortController, port == flows.PortInPort, port == flows.PortLocal, port < firstReserved:
-		return flows.OutputTo{Port: port}, ""
+// simple reads what is left of an action without or with one argument.
+func (d *decoder) simple(id actionID) (a flows.Action, known bool) {
+	if word, ok := wordOf[id]; ok {
+		return word, true
 	}
-	return nil, fmt.Sprintf("output to the reserved port %#x", port)
+	name, ok := numberOf[id]
+	switch name {
+	case flows.SetQueue, flows.UseMeter:
+		return flows.Number{Name: name, N: d.u32()}, ok
+	case flows.SetTTL:
+		return flows.Number{Name: name, N: uint32(d.u8())}, ok
+	}
+	return flows.Number{Name: name, N: uint32(d.u16())}, ok
 }
 
-func (d *decoder) copyField(proto uint8) (a flows.Action, strange string) {
-	nbits, offsets := int(d.u16()), d.take(4)
-	d.skip(2)
-	from, to := oxmHeader(d.u32()), oxmHeader(d.u32())
-	if d.err != nil {
-		return nil, ""
+// niciraAction reads the body of one of Open vSwitch's own actions.
+func (d *decoder) niciraAction(subtype uint16) (a flows.Action, known bool) {
+	switch subtype {
+	case niciraResubmitTable, niciraResubmitTableCT:
+		return d.resubmit(subtype == niciraResubmitTableCT)
+	case niciraCT:
+		return d.ct()
+	case niciraNAT:
+		return d.nat()
+	case niciraConjunction:
+		clause, clauses := d.u8(), d.u8()
+		return flows.Conjunction{ID: d.u32(), Clause: clause + 1, Clauses: clauses}, clause < clauses
+	case niciraLearn, niciraLearn2:
+		return d.learn(subtype == niciraLearn2)
+	case niciraController:
+		return d.controller()
+	case niciraController2:
+		return d.controller2()
+	case niciraOutputReg:
+		return d.outputField()
+	case niciraOutputTruncated:
+		return flows.OutputTruncated{Port: port32(d.u16()), MaxLen: d.u32()}, true
+	case niciraClone:
+		d.skip(6)
+		list, ok := d.nested()
+		return flows.Clone{Actions: list}, ok
+	case niciraNote:
+		return d.note()
+	case niciraPush, niciraPop:
+		return d.stack(subtype)
+	case niciraCheckPacketLarger:
+		return d.checkPacketLarger()
+	case niciraFinTimeout:
+		return flows.FinTimeout{Idle: d.u16(), Hard: d.u16()}, true
+	case niciraRegLoad:
+		return d.load()
 	}
-	f, t := from.field(), to.field()
-	switch {
-	case f == nil:
-		return nil, "copy of unknown " + from.String()
-	case t == nil:
-		return nil, "copy to unknown " + to.String()
-	case !bytes.Equal(offsets, zeros[:4]) || nbits != f.field.Bits() || nbits != t.field.Bits():
-		return nil, "copy of a part of " + f.field.String()
-	case f.proto != protoAny && f.proto != proto, t.proto != protoAny && t.proto != proto:
-		return nil, "copy of another protocol's field"
+	return d.simple(actionID{actionExperimenter, subtype})
+}
+
+// nested reads all that is left as actions within an action.
+func (d *decoder) nested() (list []flows.Action, ok bool) {
+	if d.depth == maxNesting {
+		return nil, false
 	}
-	return flows.Move{From: f.field, To: t.field}, ""
+	inner := decoder{b: d.b, err: d.err, depth: d.depth + 1}
+	list = inner.actions()
+	d.b, d.err = nil, inner.err
+	return list, true
 }

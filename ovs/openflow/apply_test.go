@@ -33,9 +33,9 @@ func TestRefusedFlowIsNamedAndNothingChanges(t *testing.T) {
 		{"a field that cannot be set", flows.Flow{Actions: to(flows.Set(flows.CTMark, flows.Uint(1)))}, "OFPBAC_BAD_SET_ARGUMENT"},
 		{"goto_table backwards", flows.Flow{Table: 9, Actions: to(flows.Goto{Table: 8})}, "OFPBIC_BAD_TABLE_ID"},
 		{"goto_table in the middle", flows.Flow{Actions: to(flows.Goto{Table: 8}, flows.DecTTL{})}, "not the last"},
-		{"a port without a protocol", flows.Flow{Match: flows.Match{}.IPv4().Is(flows.TPDst, flows.Uint(80))}, "tp_dst means nothing"},
+		{"a port without a protocol", flows.Flow{Match: flows.Match{}.IPv4().Is(flows.TCPDst, flows.Uint(80))}, "OFPBMC_BAD_PREREQ"},
 		{"a masked field that is whole", flows.Flow{Match: flows.Match{}.Masked(flows.CTZone, flows.Uint(1), flows.Uint(1))}, "ct_zone cannot be masked"},
-		{"fields of two widths", flows.Flow{Match: tcp, Actions: to(flows.Move{From: flows.TPSrc, To: flows.Reg0})}, "differ in width"},
+		{"fields of two widths", flows.Flow{Match: tcp, Actions: to(flows.Copy(flows.TCPSrc, flows.Reg0))}, "differ in width"},
 		{"a message that is too long", flows.Flow{Actions: long(8_000)}, "longer than 60000 bytes"},
 		{"a message that no length field could tell", flows.Flow{Actions: long(80_000)}, "longer than 60000 bytes"},
 	} {

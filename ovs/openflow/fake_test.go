@@ -70,7 +70,7 @@ func oneFlow(xid uint32) []byte {
 	e.u64(9)
 	e.match(flows.Match{}.InPort(3))
 	e.bytes([]byte{0, 0, 0, 4, 0, 0, 0, 0}) // no counters
-	e.instructions([]flows.Action{flows.Set(flows.Reg1, flows.Uint(7)), flows.Goto{Table: 4}}, protoAny)
+	e.instructions([]flows.Action{flows.Set(flows.Reg1, flows.Uint(7)), flows.Goto{Table: 4}})
 	e.length(desc, desc)
 	e.end(start)
 	return e.b

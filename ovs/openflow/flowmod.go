@@ -24,7 +24,7 @@ const allTables uint8 = 0xff
 func (e *encoder) addFlow(xid uint32, f flows.Flow) {
 	start := e.beginFlowMod(xid, flowAdd, f)
 	e.match(f.Match)
-	e.instructions(f.Actions, protoOf(f.Match))
+	e.instructions(f.Actions)
 	e.end(start)
 }
 
@@ -48,14 +48,14 @@ func (e *encoder) beginFlowMod(xid uint32, command uint8, f flows.Flow) (start i
 	e.u64(0)                // cookie_mask
 	e.u8(uint8(f.Table))
 	e.u8(command)
-	e.u16(0) // idle_timeout
-	e.u16(0) // hard_timeout
+	e.u16(f.IdleTimeout)
+	e.u16(f.HardTimeout)
 	e.u16(f.Priority)
 	e.u32(anyone) // buffer_id
 	e.u32(anyone) // out_port
 	e.u32(anyone) // out_group
-	e.u16(0)      // flags
-	e.u16(0)      // importance
+	e.u16(uint16(f.Flags))
+	e.u16(f.Importance)
 	return start
 }
 
@@ -82,25 +82,24 @@ func (d *decoder) flowDesc() Entry {
 	body.skip(1)
 	entry.Flow.Priority = body.u16()
 	idle, hard := body.u16(), body.u16()
-	flags, importance := body.u16(), body.u16()
+	flags, importance := flows.Flags(body.u16()), body.u16()
 	entry.Flow.Cookie = flows.Cookie(body.u64())
 	match, raw, strange := body.match()
 	entry.Stats = body.stats()
-	actions, odd := body.instructions(protoOf(match))
+	actions, odd := body.instructions()
 	d.fail(body.err)
 	if odd != "" && strange != "" {
 		strange += ", " + odd
 	} else if odd != "" {
 		strange = odd
 	}
-	if strange == "" && (idle != 0 || hard != 0 || flags != 0 || importance != 0) {
-		strange = fmt.Sprintf("idle_timeout=%d,hard_timeout=%d,flags=%#x,importance=%d", idle, hard, flags, importance)
-	}
 	if strange != "" {
 		entry.Strange = strangeText(raw, match, strange)
 		return entry
 	}
 	entry.Flow.Match, entry.Flow.Actions = match, actions
+	entry.Flow.IdleTimeout, entry.Flow.HardTimeout, entry.Flow.Importance = idle, hard, importance
+	entry.Flow.Flags = flags & flows.StateFlags
 	return entry
 }
 

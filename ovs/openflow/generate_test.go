@@ -1,6 +1,7 @@
 package openflow_test
 
 import (
+	"net/netip"
 	"slices"
 
 	"pgregory.net/rapid"
@@ -8,81 +9,82 @@ import (
 	"github.com/sluice-cni/sluice/flows"
 )
 
-// packet is a kind of packet: the terms that a match needs to speak of it, and the
-// fields that it then can have.
+// mappedOptions are the tunnel options that the tests' switches know (tun_metadata0 and
+// up): of 4, 8 and 16 bytes.
+const mappedOptions = 3
+
+// packet is what a match says to begin with, and the fields that it then can name.
 type packet struct {
-	name   string
 	match  flows.Match
 	fields []flows.Field
 }
 
-var (
-	registers = []flows.Field{
-		flows.Reg0, flows.Reg1, flows.Reg2, flows.Reg3, flows.Reg4, flows.Reg5, flows.Reg6, flows.Reg7,
-		flows.Reg8, flows.Reg9, flows.Reg10, flows.Reg11, flows.Reg12, flows.Reg13, flows.Reg14, flows.Reg15,
+// packets are all the ways to meet what some field needs: a field that is added to the
+// vocabulary is covered by itself.
+var packets = func() (out []packet) {
+	for n := range flows.NumFields {
+		for _, m := range n.Needs().Matches() {
+			if !slices.ContainsFunc(out, func(p packet) bool { return p.match.Equal(m) }) {
+				out = append(out, packet{m, fieldsOf(m)})
+			}
+		}
 	}
-	// anyPacket are the fields of every packet.
-	anyPacket = slices.Concat(registers, []flows.Field{
-		flows.PktMark, flows.ConjID, flows.CTState, flows.CTZone, flows.CTMark, flows.CTLabel,
-		flows.TunID, flows.Metadata, flows.InPort, flows.EthSrc, flows.EthDst,
-	})
-	tunnel4 = []flows.Field{flows.TunSrc, flows.TunDst}
-	tunnel6 = []flows.Field{flows.TunIPv6Src, flows.TunIPv6Dst}
-	ip4     = []flows.Field{flows.IPv4Src, flows.IPv4Dst}
-	ip6     = []flows.Field{flows.IPv6Src, flows.IPv6Dst}
-	ports   = []flows.Field{flows.TPSrc, flows.TPDst}
-	icmp    = []flows.Field{flows.ICMPType, flows.ICMPCode}
+	return out
+}()
+
+// fieldsOf are the fields that a match that begins so can name.
+func fieldsOf(m flows.Match) (out []flows.Field) {
+	for f := range flows.NumFields {
+		switch {
+		case f == flows.PacketType: // no packet is both
+		case f > flows.TunMetadata(mappedOptions-1) && f <= flows.TunMetadata(63):
+		case f.Needs().Met(m):
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// group is the one that generated flows may name, meter the meter.
+const (
+	group = 1
+	meter = 1
 )
 
-func proto(m flows.Match, n uint64) flows.Match { return m.Is(flows.IPProto, flows.Uint(n)) }
-
-func neighbour(icmpType uint64) flows.Match {
-	return proto(flows.Match{}.IPv6(), 58).Is(flows.ICMPType, flows.Uint(icmpType)).Is(flows.ICMPCode, flows.Uint(0))
-}
-
-var packets = []packet{
-	{"any", nil, tunnel4},
-	{"any", nil, tunnel6},
-	{"ip", flows.Match{}.IPv4(), slices.Concat(ip4, tunnel4)},
-	{"ip of another protocol", proto(flows.Match{}.IPv4(), 47), ip4},
-	{"tcp", proto(flows.Match{}.IPv4(), 6), slices.Concat(ip4, ports)},
-	{"udp", proto(flows.Match{}.IPv4(), 17), slices.Concat(ip4, ports)},
-	{"sctp", proto(flows.Match{}.IPv4(), 132), slices.Concat(ip4, ports)},
-	{"icmp", proto(flows.Match{}.IPv4(), 1), slices.Concat(ip4, icmp)},
-	{"ipv6", flows.Match{}.IPv6(), slices.Concat(ip6, tunnel6)},
-	{"tcp6", proto(flows.Match{}.IPv6(), 6), slices.Concat(ip6, ports)},
-	{"udp6", proto(flows.Match{}.IPv6(), 17), slices.Concat(ip6, ports)},
-	{"sctp6", proto(flows.Match{}.IPv6(), 132), slices.Concat(ip6, ports)},
-	{"icmp6", proto(flows.Match{}.IPv6(), 58), slices.Concat(ip6, icmp)},
-	{"neighbour solicitation", neighbour(135), slices.Concat(ip6, []flows.Field{flows.NDTarget, flows.NDSll})},
-	{"neighbour advertisement", neighbour(136), slices.Concat(ip6, []flows.Field{flows.NDTarget, flows.NDTll})},
-	{"arp", flows.Match{}.ARP(), []flows.Field{flows.ARPOp, flows.ARPSpa, flows.ARPTpa, flows.ARPSha, flows.ARPTha}},
-	{"another EtherType", flows.Match{}.Is(flows.EthType, flows.Uint(0x88cc)), nil},
-}
-
-// unmaskable fields are matched and set whole.
-var unmaskable = []flows.Field{flows.ConjID, flows.CTZone, flows.InPort, flows.ARPOp, flows.ICMPType, flows.ICMPCode}
-
-// readOnly fields cannot be set, or only by conntrack's own action.
-var readOnly = []flows.Field{flows.InPort, flows.ConjID, flows.CTState, flows.CTZone, flows.CTMark, flows.CTLabel}
-
-// group is the one that generated flows may name.
-const group = 1
-
+// genValue is a value that the switch takes for a field.
 func genValue(t *rapid.T, f flows.Field) flows.Value {
 	switch f {
 	case flows.InPort:
 		return flows.Uint(uint64(genPort(t)))
+	case flows.InPort16:
+		return flows.Uint(uint64(rapid.Uint32Range(1, 0xfeff).Draw(t, "port")))
 	case flows.CTState:
 		return flows.Uint(uint64(rapid.Uint8().Draw(t, "ct_state")))
 	case flows.ARPOp:
 		return flows.Uint(uint64(rapid.Uint8().Draw(t, "arp_op")))
+	case flows.VLANVID:
+		return flows.Uint(uint64(rapid.Uint16Range(0x1000, 0x1fff).Draw(t, "vlan_vid")))
+	case flows.IPTOS:
+		return flows.Uint(uint64(rapid.Uint8().Draw(t, "nw_tos") &^ 3))
+	case flows.IPFrag:
+		return flows.Uint(rapid.SampledFrom([]uint64{0, 1, 3}).Draw(t, "nw_frag"))
 	}
-	return genBits(t, f.Bits())
+	return genBits(t, f)
 }
 
-func genBits(t *rapid.T, bits int) (v flows.Value) {
-	copy(v[16-bits/8:], rapid.SliceOfN(rapid.Byte(), bits/8, bits/8).Draw(t, "bits"))
+func genBits(t *rapid.T, f flows.Field) (v flows.Value) {
+	n := f.Width()
+	if f.Variable() {
+		n = 4 << (f - flows.TunMetadata0)
+	}
+	copy(v[16-n:], rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, "bits"))
+	return masked(v, flows.LowBits(min(f.Bits(), 128)))
+}
+
+func masked(v, mask flows.Value) flows.Value {
+	for i := range v {
+		v[i] &= mask[i]
+	}
 	return v
 }
 
@@ -90,78 +92,320 @@ func genPort(t *rapid.T) uint32 {
 	return rapid.OneOf(rapid.Uint32Range(1, 0xfeff), rapid.Just(flows.PortLocal)).Draw(t, "port")
 }
 
-// genMask is all ones most of the time, never none.
+// genMask is all ones most of the time, never none. ovs-ofctl 3.1 prints a match on
+// tun_gbp_flags without its mask.
 func genMask(t *rapid.T, f flows.Field) flows.Value {
-	if f == flows.CTState { // eight flags in 32 bits; ovs-ofctl writes all eight in another form
-		return flows.Uint(uint64(rapid.Uint8Range(1, 0xfe).Draw(t, "flags")))
+	if !f.Maskable() || f == flows.TunGBPFlags || rapid.Bool().Draw(t, "whole") {
+		return f.Ones()
 	}
-	all := flows.Set(f, flows.Value{}).Mask
-	if slices.Contains(unmaskable, f) || rapid.Bool().Draw(t, "whole") {
-		return all
+	mask := genBits(t, f)
+	switch f {
+	case flows.CTState:
+		mask = flows.Uint(uint64(rapid.Uint8Range(1, 0xff).Draw(t, "flags")))
+	case flows.IPFrag:
+		mask = flows.Uint(rapid.SampledFrom([]uint64{1, 2}).Draw(t, "bit"))
 	}
-	mask := genBits(t, f.Bits())
 	if mask == (flows.Value{}) {
 		return flows.Uint(1)
 	}
 	return mask
 }
 
+// genMatch adds conditions on fields of which the packet's kind says nothing.
 func genMatch(t *rapid.T, p packet) flows.Match {
 	m := p.match
-	for _, f := range rapid.SliceOfN(rapid.SampledFrom(slices.Concat(anyPacket, p.fields, p.fields)), 0, 8).Draw(t, "fields") {
+	for _, f := range rapid.SliceOfN(rapid.SampledFrom(p.fields), 0, 8).Draw(t, "fields") {
+		if clashes(m, f) {
+			continue
+		}
 		m = m.Masked(f, genValue(t, f), genMask(t, f))
 	}
 	return m
 }
 
-func genSetField(t *rapid.T, settable []flows.Field) flows.Action {
-	f := rapid.SampledFrom(settable).Draw(t, "set")
-	mask := genMask(t, f)
-	v := genValue(t, f)
-	for i := range v {
-		v[i] &= mask[i]
+// clashes tells whether a match cannot name a field as well: it says something of it
+// already, or of what excludes it.
+func clashes(m flows.Match, f flows.Field) bool {
+	excluded := map[flows.Field][]flows.Field{
+		flows.TunSrc: {flows.TunIPv6Src, flows.TunIPv6Dst}, flows.TunDst: {flows.TunIPv6Src, flows.TunIPv6Dst},
+		flows.TunIPv6Src: {flows.TunSrc, flows.TunDst}, flows.TunIPv6Dst: {flows.TunSrc, flows.TunDst},
 	}
-	return flows.SetField{Field: f, Value: v, Mask: mask}
+	for _, t := range (flows.Match{}).Is(f, flows.Value{15: 1}) {
+		if _, has := m.Get(t.Field); has {
+			return true
+		}
+	}
+	return slices.ContainsFunc(excluded[f], func(o flows.Field) bool { _, has := m.Get(o); return has })
 }
 
+func genSetField(t *rapid.T, fields []flows.Field) flows.SetField {
+	f := rapid.SampledFrom(fields).Draw(t, "set")
+	mask := genMask(t, f)
+	return flows.SetField{Field: f, Value: masked(genValue(t, f), mask), Mask: mask}
+}
+
+// genPart is n bits of one of the fields, whole ones more often.
+func genPart(t *rapid.T, fields []flows.Field, n int) flows.Subfield {
+	fits := slices.DeleteFunc(slices.Clone(fields), func(f flows.Field) bool { return width(f) < n })
+	f := rapid.SampledFrom(fits).Draw(t, "field")
+	return f.From(rapid.IntRange(0, width(f)-n).Draw(t, "start"), n)
+}
+
+func width(f flows.Field) int {
+	if f.Variable() {
+		return 32 << (f - flows.TunMetadata0)
+	}
+	return f.Bits()
+}
+
+func genMove(t *rapid.T, readable, settable []flows.Field) flows.Move {
+	to := rapid.SampledFrom(settable).Draw(t, "to")
+	n := width(to)
+	if f := rapid.SampledFrom(readable).Draw(t, "from"); rapid.Bool().Draw(t, "part") || width(f) < n {
+		n = rapid.IntRange(1, min(n, width(f))).Draw(t, "bits")
+		return flows.Move{From: genPart(t, []flows.Field{f}, n), To: genPart(t, []flows.Field{to}, n)}
+	}
+	return flows.Move{From: genPart(t, readable, n), To: to.From(0, n)}
+}
+
+func where(list []flows.Field, ok func(flows.Field) bool) []flows.Field {
+	return slices.DeleteFunc(slices.Clone(list), func(f flows.Field) bool { return !ok(f) })
+}
+
+// genFlow is a flow of any kind of packet.
 func genFlow(t *rapid.T) flows.Flow {
 	p := rapid.SampledFrom(packets).Draw(t, "packet")
 	f := flows.Flow{
-		Table:    flows.TableID(rapid.Uint8Range(0, 200).Draw(t, "table")),
-		Priority: rapid.Uint16().Draw(t, "priority"),
-		Cookie:   flows.Cookie(rapid.Uint64Range(0, 1<<64-2).Draw(t, "cookie")),
-		Match:    genMatch(t, p),
+		Table:       flows.TableID(rapid.Uint8Range(0, 200).Draw(t, "table")),
+		Priority:    rapid.Uint16Range(0, 32767).Draw(t, "priority"),
+		Cookie:      flows.Cookie(rapid.Uint64Range(0, 1<<64-2).Draw(t, "cookie")),
+		IdleTimeout: rapid.SampledFrom([]uint16{0, 0, 0, 600, 65535}).Draw(t, "idle"),
+		HardTimeout: rapid.SampledFrom([]uint16{0, 0, 0, 600, 65535}).Draw(t, "hard"),
+		Importance:  rapid.SampledFrom([]uint16{0, 0, 0, 7}).Draw(t, "importance"),
+		Flags:       flows.Flags(rapid.SampledFrom([]uint8{0, 0, 1, 8, 16, 25}).Draw(t, "flags")),
+		Match:       genMatch(t, p),
 	}
-	readable := slices.Concat(anyPacket, p.fields)
-	settable := slices.DeleteFunc(slices.Clone(readable), func(f flows.Field) bool { return slices.Contains(readOnly, f) })
-	choices := []func() flows.Action{
-		func() flows.Action { return flows.OutputTo{Port: genPort(t)} },
-		func() flows.Action { return flows.OutputTo{Port: flows.PortInPort} },
-		func() flows.Action {
-			return flows.Resubmit{Table: flows.TableID(rapid.Uint8Range(0, 253).Draw(t, "table"))}
-		},
-		func() flows.Action { return flows.ToGroup{Group: group} },
-		func() flows.Action { return genSetField(t, settable) },
-		func() flows.Action { return genSetField(t, settable) },
-		func() flows.Action {
-			to := rapid.SampledFrom(settable).Draw(t, "to")
-			same := slices.DeleteFunc(slices.Clone(readable), func(f flows.Field) bool { return f.Bits() != to.Bits() })
-			return flows.Move{From: rapid.SampledFrom(same).Draw(t, "from"), To: to}
-		},
+	if rapid.IntRange(0, 9).Draw(t, "conjunctive") == 0 {
+		f.Actions = genConjunctions(t)
+		return f
 	}
-	if eth, ok := p.match.Get(flows.EthType); ok && (eth.Value.Uint64() == 0x0800 || eth.Value.Uint64() == 0x86dd) {
-		choices = append(choices, func() flows.Action { return flows.DecTTL{} })
-	}
-	for range rapid.IntRange(0, 8).Draw(t, "actions") {
-		f.Actions = append(f.Actions, rapid.SampledFrom(choices).Draw(t, "action")())
-	}
-	if rapid.Bool().Draw(t, "goto") {
-		f.Actions = append(f.Actions, flows.Goto{Table: flows.TableID(rapid.Uint8Range(uint8(f.Table)+1, 253).Draw(t, "goto"))})
+	g := generator{T: t, packet: p, readable: p.fields, settable: where(p.fields, flows.Field.Settable)}
+	f.Actions = g.list(8)
+	for _, behind := range []flows.Action{
+		flows.ClearActions, flows.WriteActions{Actions: []flows.Action{flows.Set(flows.Reg3, flows.Uint(5)), flows.OutputTo{Port: 7}}},
+		flows.WriteMetadata{Value: 5, Mask: 7}, flows.WriteMetadata{Value: 0, Mask: ^uint64(0)},
+		flows.Goto{Table: flows.TableID(rapid.Uint8Range(uint8(f.Table)+1, 253).Draw(t, "goto"))},
+	} {
+		if _, twice := behind.(flows.WriteMetadata); twice && len(f.Actions) > 0 {
+			if _, twice := f.Actions[len(f.Actions)-1].(flows.WriteMetadata); twice {
+				continue
+			}
+		}
+		if rapid.IntRange(0, 3).Draw(t, "behind") == 0 {
+			f.Actions = append(f.Actions, behind)
+		}
 	}
 	return f
+}
+
+func genConjunctions(t *rapid.T) []flows.Action {
+	out := rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) flows.Action {
+		n := rapid.Uint8Range(2, 64).Draw(t, "clauses")
+		return flows.Conjunction{ID: rapid.Uint32().Draw(t, "id"), Clause: rapid.Uint8Range(1, n).Draw(t, "clause"), Clauses: n}
+	}), 1, 5, func(a flows.Action) uint32 { return a.(flows.Conjunction).ID }).Draw(t, "conjunctions")
+	if rapid.Bool().Draw(t, "note") {
+		out = append(out, flows.Note{Bytes: "why"})
+	}
+	return out
 }
 
 // genFlows are flows with different keys.
 func genFlows(t *rapid.T) []flows.Flow {
 	return rapid.SliceOfNDistinct(rapid.Custom(genFlow), 1, 30, flows.Flow.Key).Draw(t, "flows")
+}
+
+// generator makes actions for a kind of packet.
+type generator struct {
+	*rapid.T
+	packet
+	readable, settable []flows.Field
+	nested             bool
+}
+
+func (g generator) list(most int) (out []flows.Action) {
+	for range rapid.IntRange(0, most).Draw(g.T, "actions") {
+		out = append(out, g.action())
+	}
+	return out
+}
+
+func (g generator) is(n flows.Needs) bool { return n.Met(g.match) }
+
+// action is one that the switch takes for the packet.
+func (g generator) action() flows.Action {
+	t := g.T
+	choices := []func() flows.Action{
+		func() flows.Action { return flows.OutputTo{Port: genPort(t)} },
+		func() flows.Action {
+			return flows.OutputTo{Port: rapid.SampledFrom([]uint32{flows.PortInPort, flows.PortAll, flows.PortFlood, flows.PortNormal}).Draw(t, "port")}
+		},
+		func() flows.Action {
+			return flows.OutputTruncated{Port: rapid.Uint32Range(1, 0xfeff).Draw(t, "port"), MaxLen: 100}
+		},
+		func() flows.Action {
+			return flows.OutputField{From: genPart(t, g.readable, rapid.IntRange(1, 16).Draw(t, "bits"))}
+		},
+		func() flows.Action { return genResubmit(t) },
+		func() flows.Action { return flows.ToGroup{Group: group} },
+		func() flows.Action { return genSetField(t, g.settable) },
+		func() flows.Action { return genSetField(t, g.settable) },
+		func() flows.Action { return genMove(t, g.readable, g.settable) },
+		func() flows.Action { return genController(t) },
+		func() flows.Action { return genLearn(t, g) },
+		func() flows.Action { return flows.Push{From: genPart(t, g.readable, 1)} },
+		func() flows.Action { return flows.Pop{To: genPart(t, g.settable, 1)} },
+		func() flows.Action { return flows.Number{Name: flows.UseMeter, N: meter} },
+		func() flows.Action { return flows.Number{Name: flows.SetQueue, N: rapid.Uint32().Draw(t, "queue")} },
+		func() flows.Action {
+			return rapid.SampledFrom([]flows.Word{flows.CTClear, flows.Exit, flows.PopQueue}).Draw(t, "word")
+		},
+		func() flows.Action {
+			return flows.CheckPacketLarger{Bytes: rapid.Uint16().Draw(t, "bytes"), To: flows.Reg3.From(4, 1)}
+		},
+		func() flows.Action { return flows.Note{Bytes: rapid.StringMatching("[a-z]{0,20}").Draw(t, "note")} },
+	}
+	if g.is(flows.NeedsIP) {
+		choices = append(choices,
+			func() flows.Action { return flows.DecTTL{} },
+			func() flows.Action { return flows.Number{Name: flows.SetTTL, N: uint32(rapid.Uint8().Draw(t, "ttl"))} },
+			func() flows.Action { return g.ct() }, func() flows.Action { return g.ct() },
+		)
+	}
+	if g.is(flows.NeedsTCP) {
+		choices = append(choices, func() flows.Action { return flows.FinTimeout{Idle: rapid.Uint16Range(1, 9).Draw(t, "idle"), Hard: 3} })
+	}
+	if g.is(flows.NeedsVLAN) {
+		choices = append(choices, func() flows.Action { return flows.Number{Name: flows.PushVLAN, N: 0x8100} })
+	}
+	if !g.nested {
+		g.nested = true
+		choices = append(choices, func() flows.Action { return flows.Clone{Actions: g.list(3)} })
+	}
+	return rapid.SampledFrom(choices).Draw(t, "action")()
+}
+
+func genResubmit(t *rapid.T) flows.Resubmit {
+	a := flows.Resubmit{Table: flows.TableID(rapid.Uint8Range(0, 253).Draw(t, "table"))}
+	if rapid.Bool().Draw(t, "other port") {
+		a.Port = genPort(t)
+		a.Table = rapid.SampledFrom([]flows.TableID{a.Table, flows.SameTable}).Draw(t, "same table")
+	}
+	return a
+}
+
+func genController(t *rapid.T) flows.Controller {
+	return flows.Controller{
+		MaxLen:   rapid.SampledFrom([]uint16{flows.WholePacket, 0, 128}).Draw(t, "max_len"),
+		ID:       rapid.SampledFrom([]uint16{0, 0, 7}).Draw(t, "id"),
+		Reason:   rapid.SampledFrom([]flows.Reason{flows.ReasonAction, flows.ReasonAction, flows.ReasonNoMatch, flows.ReasonInvalidTTL, flows.ReasonPacketOut}).Draw(t, "reason"),
+		UserData: rapid.StringN(0, 20, -1).Draw(t, "userdata"),
+		Pause:    rapid.Bool().Draw(t, "pause"),
+		Meter:    rapid.SampledFrom([]uint32{0, 0, meter}).Draw(t, "meter"),
+	}
+}
+
+// ct is for IP packets.
+func (g generator) ct() flows.CT {
+	t := g.T
+	a := flows.CT{
+		Commit:      rapid.Bool().Draw(t, "commit"),
+		Recirculate: rapid.Bool().Draw(t, "recirculate"),
+		Zone:        rapid.Uint16().Draw(t, "zone"),
+	}
+	if a.Recirculate {
+		a.Table = flows.TableID(rapid.Uint8Range(0, 253).Draw(t, "table"))
+	}
+	if rapid.Bool().Draw(t, "zone of a field") {
+		a.Zone, a.ZoneFrom = 0, genPart(t, []flows.Field{flows.Reg3, flows.XReg1, flows.XXReg1}, 16)
+	}
+	if rapid.Bool().Draw(t, "nat") {
+		a.Exec = append(a.Exec, g.nat(a.Commit))
+	}
+	if !a.Commit {
+		return a
+	}
+	a.Force = rapid.Bool().Draw(t, "force")
+	if g.is(flows.NeedsTCP) && rapid.Bool().Draw(t, "alg") {
+		a.ALG = flows.ALGFTP
+	}
+	marks := where(g.packet.fields, flows.Field.SettableInCT)
+	for range rapid.IntRange(0, 3).Draw(t, "exec") {
+		if rapid.Bool().Draw(t, "set") {
+			a.Exec = append(a.Exec, genSetField(t, marks))
+		} else {
+			a.Exec = append(a.Exec, genMove(t, g.readable, marks))
+		}
+	}
+	return a
+}
+
+func (g generator) nat(commit bool) flows.NAT {
+	t := g.T
+	if !commit {
+		return flows.NAT{}
+	}
+	a := flows.NAT{Kind: rapid.SampledFrom([]flows.NATKind{flows.NATKnown, flows.NATSource, flows.NATDestination}).Draw(t, "kind")}
+	if a.Kind == flows.NATKnown || rapid.IntRange(0, 4).Draw(t, "no range") == 0 {
+		return a
+	}
+	a.Min, a.Max = netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("10.1.2.9")
+	if g.is(flows.NeedsIPv6) {
+		a.Min, a.Max = netip.MustParseAddr("fd00::3"), netip.MustParseAddr("fd00::9")
+	}
+	if rapid.Bool().Draw(t, "one address") {
+		a.Max = netip.Addr{}
+	}
+	if rapid.Bool().Draw(t, "ports") {
+		a.PortMin = rapid.Uint16Range(1, 100).Draw(t, "port")
+		a.PortMax = rapid.SampledFrom([]uint16{0, a.PortMin + 9}).Draw(t, "last port")
+	}
+	a.Persistent = rapid.Bool().Draw(t, "persistent")
+	switch rapid.IntRange(0, 2).Draw(t, "choice") {
+	case 1:
+		a.Hash = true
+	case 2:
+		a.Random = true
+	}
+	return a
+}
+
+func genLearn(t *rapid.T, g generator) flows.Learn {
+	a := flows.Learn{
+		Table: flows.TableID(rapid.Uint8Range(0, 253).Draw(t, "table")), Priority: rapid.Uint16Range(0, 32767).Draw(t, "priority"),
+		IdleTimeout: rapid.Uint16Range(0, 3).Draw(t, "idle"), HardTimeout: rapid.Uint16Range(0, 3).Draw(t, "hard"),
+		FinIdleTimeout: rapid.Uint16Range(0, 3).Draw(t, "fin idle"), FinHardTimeout: rapid.Uint16Range(0, 3).Draw(t, "fin hard"),
+		Cookie: flows.Cookie(rapid.Uint64().Draw(t, "cookie")), SendFlowRemoved: rapid.Bool().Draw(t, "removed"),
+		DeleteLearned: rapid.Bool().Draw(t, "delete"), Limit: rapid.Uint32Range(0, 2).Draw(t, "limit"),
+	}
+	if rapid.Bool().Draw(t, "result") {
+		a.Result = genPart(t, []flows.Field{flows.Reg5, flows.XXReg2}, 1)
+	}
+	specs := []func() flows.LearnSpec{
+		func() flows.LearnSpec { return flows.LearnSpec{To: flows.EthDst.All(), From: flows.EthSrc.All()} },
+		func() flows.LearnSpec { return flows.LearnSpec{To: flows.Reg2.All(), From: flows.Reg2.All()} },
+		func() flows.LearnSpec {
+			n := rapid.IntRange(1, 32).Draw(t, "bits")
+			return flows.LearnSpec{Kind: flows.LearnLoad, To: genPart(t, []flows.Field{flows.Reg4, flows.XXReg1}, n), From: genPart(t, []flows.Field{flows.TunID, flows.XReg2}, n)}
+		},
+		func() flows.LearnSpec {
+			to := genPart(t, []flows.Field{flows.Reg1, flows.XReg3, flows.XXReg2}, rapid.IntRange(1, 32).Draw(t, "bits"))
+			return flows.LearnSpec{Kind: flows.LearnKind(rapid.IntRange(0, 1).Draw(t, "kind")), To: to, Value: flows.Uint(rapid.Uint64Range(0, 1<<to.Bits-1).Draw(t, "value"))}
+		},
+		func() flows.LearnSpec { return flows.LearnSpec{Kind: flows.LearnOutput, From: flows.InPort16.All()} },
+		func() flows.LearnSpec { return flows.LearnSpec{To: flows.EthType.All(), Value: flows.Uint(0x800)} },
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "specs") {
+		a.Specs = append(a.Specs, rapid.SampledFrom(specs).Draw(t, "spec")())
+	}
+	return a
 }

@@ -2,6 +2,7 @@ package openflow
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/sluice-cni/sluice/flows"
@@ -15,13 +16,16 @@ const (
 )
 
 const (
-	groupSelect uint8 = 1 // OFPGT_SELECT
 	// allBuckets is OFPG_BUCKET_ALL.
 	allBuckets uint32 = 0xffffffff
 	// allGroups is OFPG_ALL.
 	allGroups uint32 = 0xfffffffc
 
-	bucketWeight      uint16 = 0 // OFPGBPT_WEIGHT
+	// Properties of a bucket (enum ofp_group_bucket_prop_type).
+	bucketWeight     uint16 = 0
+	bucketWatchPort  uint16 = 1
+	bucketWatchGroup uint16 = 2
+
 	groupExperimenter uint16 = 0xffff
 
 	// The group property that says how a bucket is selected (netronome-ext.h,
@@ -31,11 +35,24 @@ const (
 	methodLen              = 16
 )
 
+// groupTypes are the types' numbers (enum ofp_group_type).
+var groupTypes = [...]flows.GroupType{flows.GroupAll, flows.GroupSelect, flows.GroupIndirect, flows.GroupFastFailover}
+
+func (e *encoder) groupType(t flows.GroupType) {
+	for n, typ := range groupTypes {
+		if typ == t {
+			e.u8(uint8(n))
+			return
+		}
+	}
+	e.fail(fmt.Errorf("group of %s", t))
+}
+
 // putGroup appends a group mod that puts a group in, in place of one with its number.
 func (e *encoder) putGroup(xid uint32, g flows.Group) {
 	start := e.begin(kindGroupMod, xid)
 	e.u16(groupPut)
-	e.u8(groupSelect)
+	e.groupType(g.Type)
 	e.zero(1)
 	e.u32(g.ID)
 	lengthAt := len(e.b)
@@ -44,32 +61,40 @@ func (e *encoder) putGroup(xid uint32, g flows.Group) {
 	e.u32(allBuckets)
 	buckets := len(e.b)
 	for _, b := range g.Buckets {
-		e.bucket(b)
+		e.bucket(b, g.Type)
 	}
 	e.length(lengthAt, buckets)
 	e.selection(g)
 	e.end(start)
 }
 
-// bucket appends struct ofp_bucket with its weight.
-func (e *encoder) bucket(b flows.Bucket) {
+// bucket appends struct ofp_bucket. Only a group of type select has weights.
+func (e *encoder) bucket(b flows.Bucket, t flows.GroupType) {
 	start := len(e.b)
 	e.u16(0)
 	e.u16(0) // action_array_len
 	e.u32(b.ID)
 	actions := len(e.b)
-	e.actions(b.Actions, protoAny)
+	e.actions(b.Actions)
 	e.length(start+2, actions)
-	e.u16(bucketWeight)
-	e.u16(8)
-	e.u16(b.Weight)
-	e.zero(2)
+	if t == flows.GroupSelect {
+		e.property(bucketWeight, func() { e.u16(b.Weight) })
+	}
+	if b.WatchPort != 0 {
+		e.property(bucketWatchPort, func() { e.u32(b.WatchPort) })
+	}
+	if b.WatchGroup != 0 {
+		e.property(bucketWatchGroup, func() { e.u32(b.WatchGroup) })
+	}
 	e.length(start, start)
 }
 
 // selection appends struct ntr_group_prop_selection_method, if there is a method.
 func (e *encoder) selection(g flows.Group) {
 	if g.Method == "" {
+		if len(g.Fields) > 0 || g.Param != 0 {
+			e.fail(errors.New("fields and parameter belong to a selection method, of which there is none"))
+		}
 		return
 	}
 	if len(g.Method) >= methodLen {
@@ -84,16 +109,15 @@ func (e *encoder) selection(g flows.Group) {
 	e.zero(4)
 	e.bytes([]byte(g.Method))
 	e.zero(methodLen - len(g.Method))
-	e.u64(0) // selection_method_param
-	for _, f := range g.Fields {
-		o, err := lookup(f, protoAny)
-		if err != nil {
-			e.fail(err)
+	e.u64(g.Param)
+	for i, f := range g.Fields {
+		if f.Variable() {
+			e.fail(fmt.Errorf("a group cannot hash %s", f))
 			return
 		}
-		e.u32(o.header(false))
-		ones := allOnes(f)
-		e.bytes(ones[16-o.width():]) // the bits that are hashed
+		mask := g.Mask(i)
+		e.u32(uint32(headers[f]))
+		e.bytes(mask[16-f.Width():]) // the bits that are hashed
 	}
 	e.length(start+2, start)
 	e.pad(start)
@@ -103,7 +127,7 @@ func (e *encoder) selection(g flows.Group) {
 func (e *encoder) removeGroup(xid uint32, id uint32) {
 	start := e.begin(kindGroupMod, xid)
 	e.u16(groupDelete)
-	e.u8(groupSelect)
+	e.groupType(flows.GroupSelect) // which does not matter
 	e.zero(1)
 	e.u32(id)
 	e.zero(4)
@@ -128,7 +152,9 @@ func (d *decoder) groupDesc() GroupEntry {
 	bucketsLen := int(body.u16())
 	body.skip(6)
 	buckets := body.sub(bucketsLen)
-	if typ != groupSelect {
+	if int(typ) < len(groupTypes) {
+		entry.Group.Type = groupTypes[typ]
+	} else {
 		entry.Strange = fmt.Sprintf("group type %d", typ)
 	}
 	for buckets.more() {
@@ -161,20 +187,34 @@ func (d *decoder) bucket() (b flows.Bucket, strange string) {
 	body := d.sub(n - 4)
 	b.ID = body.u32()
 	actions := body.sub(actionsLen)
-	b.Actions, strange = actions.actions(protoAny)
+	b.Actions = actions.actions()
 	body.fail(actions.err)
 	for body.more() {
 		typ, n := body.u16(), int(body.u16())
 		prop := body.sub(n - 4)
-		if typ == bucketWeight {
+		body.skip(min(padded(n)-n, len(body.b)))
+		switch typ {
+		case bucketWeight:
 			b.Weight = prop.u16()
-			body.fail(prop.err)
-		} else {
+		case bucketWatchPort:
+			b.WatchPort = watched(prop.u32())
+		case bucketWatchGroup:
+			b.WatchGroup = watched(prop.u32())
+		default:
 			strange = fmt.Sprintf("unknown bucket property %d", typ)
 		}
+		body.fail(prop.err)
 	}
 	d.fail(body.err)
 	return b, strange
+}
+
+// watched is whose life a bucket depends on: 0 for OFPP_ANY and OFPG_ANY.
+func watched(n uint32) uint32 {
+	if n == anyone {
+		return 0
+	}
+	return n
 }
 
 // selection reads the body of a group property into g.
@@ -188,22 +228,26 @@ func (d *decoder) selection(typ uint16, g *flows.Group) (strange string) {
 	}
 	d.skip(4)
 	method := d.take(methodLen)
-	if param := d.u64(); param != 0 {
-		strange = fmt.Sprintf("selection_method_param=%d", param)
-	}
+	g.Param = d.u64()
 	name, _, _ := bytes.Cut(method, []byte{0})
 	g.Method = string(name)
+	if d.err == nil && !speakable(g.Method) {
+		strange = fmt.Sprintf("selection method %q", name)
+	}
 	for d.more() {
-		o, value, mask, odd := d.oxm()
+		t, odd := d.oxm()
 		switch {
 		case d.err != nil:
-		case odd != "":
-			strange = odd
-		case value != allOnes(o.field) || mask != value || o.proto != protoAny:
-			strange = "hash over a part of " + o.field.String()
+		case odd != "" || t.Mask != t.Field.Ones() || t.Field.Variable():
+			strange = "hash over " + t.Field.Name()
 		default:
-			g.Fields = append(g.Fields, o.field)
+			*g = g.Hash(t.Field, t.Value)
 		}
 	}
 	return strange
+}
+
+// speakable tells whether a name can stand in a line of text.
+func speakable(name string) bool {
+	return name != "" && !bytes.ContainsFunc([]byte(name), func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') })
 }

@@ -93,7 +93,7 @@ func TestRefusedGroupIsNamedAndNothingChanges(t *testing.T) {
 		want  string
 	}{
 		{flows.Group{ID: 4, Buckets: []flows.Bucket{bucket(1, 1), bucket(1, 1)}}, "OFPGMFC_BAD_BUCKET"},
-		{flows.Group{ID: 4, Method: "hash", Fields: []flows.Field{flows.TPSrc}, Buckets: []flows.Bucket{bucket(1, 1)}}, "tp_src"},
+		{flows.Group{ID: 4, Method: "hash", Fields: []flows.Field{flows.TunMetadata(1)}, Buckets: []flows.Bucket{bucket(1, 1)}}, "tun_metadata1"},
 		{flows.Group{ID: 4, Method: strings.Repeat("x", 16)}, "selection method"},
 		{big, "longer than 60000 bytes"},
 	} {

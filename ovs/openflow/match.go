@@ -1,7 +1,7 @@
 package openflow
 
 import (
-	"slices"
+	"fmt"
 
 	"github.com/sluice-cni/sluice/flows"
 )
@@ -10,25 +10,38 @@ import (
 // Header", enum ofp_match_type).
 const matchOXM uint16 = 1
 
-// match appends struct ofp_match.
+// match appends struct ofp_match. What others need goes before them, since the switch
+// reads in this order: kind of packet, EtherType and protocol first; the rest of the
+// vocabulary's order sees to it.
 func (e *encoder) match(m flows.Match) {
-	proto := protoOf(m)
 	start := e.beginMatch()
-	// Prerequisites go before what needs them: the switch reads in this order.
-	for _, first := range []flows.Field{flows.EthType, flows.IPProto} {
-		if t, ok := m.Get(first); ok {
-			e.oxm(t.Field, t.Value, t.Mask, proto)
+	for _, t := range m {
+		if first(t.Field) {
+			e.term(t)
 		}
 	}
-	// Conntrack's state goes before what only a tracked packet has, and stands
-	// before it in the vocabulary's order too.
 	for _, t := range m {
-		if t.Field != flows.EthType && t.Field != flows.IPProto {
-			e.oxm(t.Field, t.Value, t.Mask, proto)
+		if !first(t.Field) {
+			e.term(t)
 		}
 	}
 	e.endMatch(start)
 }
+
+func first(f flows.Field) bool {
+	return f == flows.PacketType || f == flows.EthType || f == flows.IPProto
+}
+
+func (e *encoder) term(t flows.Term) {
+	if maskedWhole(t) {
+		e.fail(fmt.Errorf("field %s cannot be masked", t.Field))
+		return
+	}
+	e.oxm(t)
+}
+
+// maskedWhole tells whether a match cannot name those bits alone.
+func maskedWhole(t flows.Term) bool { return t.Mask != t.Field.Ones() && !t.Field.Maskable() }
 
 // rawMatch appends struct ofp_match around fields that are encoded already.
 func (e *encoder) rawMatch(fields []byte) {
@@ -50,15 +63,6 @@ func (e *encoder) endMatch(start int) {
 	e.pad(start)
 }
 
-// protoOf is the IP protocol that a match names, protoAny if none.
-func protoOf(m flows.Match) uint8 {
-	t, ok := m.Get(flows.IPProto)
-	if !ok || t.Mask != allOnes(flows.IPProto) {
-		return protoAny
-	}
-	return uint8(t.Value.Uint64())
-}
-
 // match reads struct ofp_match. raw is its fields, as they came; strange says why
 // the vocabulary cannot express them.
 func (d *decoder) match() (m flows.Match, raw []byte, strange string) {
@@ -73,47 +77,28 @@ func (d *decoder) match() (m flows.Match, raw []byte, strange string) {
 	}
 	var room [16]flows.Term
 	terms := room[:0]
-	var needs uint8
 	fields := decoder{b: raw}
 	for fields.more() {
-		h := oxmHeader(fields.u32())
-		if h.isPacketRegister() {
-			for _, t := range fields.packetRegister(h) {
-				if t.Mask != (flows.Value{}) {
-					terms = append(terms, t)
-				}
-			}
-			continue
-		}
-		o, value, mask, odd := fields.oxmBody(h)
+		t, odd := fields.oxm()
 		switch {
 		case fields.err != nil:
 		case odd != "":
 			strange = odd
-		case o.proto != protoAny && needs != protoAny && o.proto != needs:
-			strange = "fields of two protocols"
+		case maskedWhole(t):
+			strange = "masked " + t.Field.Name()
 		default:
-			if o.proto != protoAny {
-				needs = o.proto
-			}
-			terms = append(terms, flows.Term{Field: o.field, Value: value, Mask: mask})
+			terms = append(terms, t)
 		}
 	}
 	if d.fail(fields.err); d.err != nil {
 		return nil, nil, ""
 	}
-	slices.SortFunc(terms, func(a, b flows.Term) int { return int(a.Field) - int(b.Field) })
-	for i := 1; i < len(terms); i++ {
-		if terms[i].Field == terms[i-1].Field {
-			strange = "the same field twice"
-		}
-	}
-	if strange != "" || len(terms) == 0 {
+	m, ok := flows.MatchOf(terms)
+	switch {
+	case strange != "":
 		return nil, raw, strange
-	}
-	m = slices.Clone(terms)
-	if needs != protoAny && needs != protoOf(m) {
-		return nil, raw, "a transport field without its protocol"
+	case !ok:
+		return nil, raw, "the same field twice"
 	}
 	return m, raw, ""
 }

@@ -153,18 +153,15 @@ func (u *update) fill(d *decoder) {
 	d.skip(4)
 	u.Flow.Cookie = flows.Cookie(d.u64())
 	match, raw, strange := d.match()
-	actions, odd := d.instructions(protoOf(match))
-	switch {
-	case strange == "" && odd != "":
+	actions, odd := d.instructions()
+	if strange == "" {
 		strange = odd
-	case strange == "" && (idle != 0 || hard != 0):
-		strange = fmt.Sprintf("idle_timeout=%d,hard_timeout=%d", idle, hard)
 	}
 	if strange != "" {
 		u.Strange = strangeText(raw, match, strange)
 		return
 	}
-	u.Flow.Match, u.Flow.Actions = match, actions
+	u.Flow.Match, u.Flow.Actions, u.Flow.IdleTimeout, u.Flow.HardTimeout = match, actions, idle, hard
 }
 
 // flowsChanged hands the events of one message on.

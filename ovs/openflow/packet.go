@@ -117,25 +117,30 @@ func (d *decoder) packetIn() PacketIn {
 func (d *decoder) pipelineFields() (m flows.Match, unknown []byte) {
 	for d.more() {
 		start := d.b
-		h := oxmHeader(d.u32())
-		if h.isPacketRegister() {
-			for _, t := range d.packetRegister(h) {
-				if t.Value != (flows.Value{}) {
-					m = m.With(t)
-				}
-			}
-			continue
-		}
-		o, value, mask, odd := d.oxmBody(h)
+		t, odd := d.oxm()
 		switch {
 		case d.err != nil:
-		case odd != "" || o.proto != protoAny:
+		case odd != "" || maskedWhole(t):
 			unknown = append(unknown, start[:len(start)-len(d.b)]...)
 		default:
-			m = m.With(flows.Term{Field: o.field, Value: value, Mask: mask})
+			m = m.With(setRegisters(t))
 		}
 	}
 	return m, unknown
+}
+
+// setRegisters leaves of a register that consists of others those that are not 0, as
+// the switch does with single ones.
+func setRegisters(t flows.Term) flows.Term {
+	if t.Field < flows.XReg0 || t.Field > flows.XXReg3 {
+		return t
+	}
+	for at := 0; at < len(t.Value); at += 4 {
+		if string(t.Value[at:at+4]) == string(zeros[:4]) {
+			copy(t.Mask[at:], zeros[:4])
+		}
+	}
+	return t
 }
 
 // own makes the packet independent of the message that it came in.
@@ -196,7 +201,7 @@ func (e *encoder) packetOut(xid uint32, p PacketOut) {
 	e.zero(2)
 	e.match(p.Fields)
 	actions := len(e.b)
-	e.actions(p.Actions, protoOf(p.Fields))
+	e.actions(p.Actions)
 	e.length(lengthAt, actions)
 	e.bytes(p.Packet)
 	e.end(start)

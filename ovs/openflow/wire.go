@@ -52,6 +52,8 @@ func (e *encoder) fail(err error) {
 type decoder struct {
 	b   []byte
 	err error
+	// depth is in how many others the actions stand that are being read.
+	depth uint8
 }
 
 // take gives the next n bytes, or nil if there are not that many.
@@ -101,7 +103,7 @@ func (d *decoder) skip(n int) { d.take(n) }
 // sub gives the next n bytes a decoder of their own.
 func (d *decoder) sub(n int) decoder {
 	p := d.take(n)
-	return decoder{b: p, err: d.err}
+	return decoder{b: p, err: d.err, depth: d.depth}
 }
 
 // more tells whether there is anything left to read.

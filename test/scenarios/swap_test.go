@@ -35,8 +35,8 @@ func swapSet(second bool) (ways, ends *render.Owned) {
 	to := map[bool][2]flows.TableID{false: {1, 3}, true: {2, 4}}[second]
 	udp := flows.Match{}.InPort(1).IPv4().Is(flows.IPProto, flows.Uint(17))
 	ways = &render.Owned{Owner: flows.Owner{Kind: flows.OwnerPod, Name: "ways"}, Flows: []flows.Flow{
-		{Priority: 1, Match: udp.Is(flows.TPDst, flows.Uint(forbiddenPort)), Actions: []flows.Action{flows.Goto{Table: to[0]}}},
-		{Priority: 1, Match: udp.Is(flows.TPDst, flows.Uint(allowedPort)), Actions: []flows.Action{flows.Goto{Table: to[1]}}},
+		{Priority: 1, Match: udp.Is(flows.UDPDst, flows.Uint(forbiddenPort)), Actions: []flows.Action{flows.Goto{Table: to[0]}}},
+		{Priority: 1, Match: udp.Is(flows.UDPDst, flows.Uint(allowedPort)), Actions: []flows.Action{flows.Goto{Table: to[1]}}},
 	}}
 	ends = &render.Owned{Owner: flows.Owner{Kind: flows.OwnerPod, Name: "ends"}}
 	for table := flows.TableID(1); table <= 4; table++ {
