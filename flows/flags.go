@@ -8,7 +8,7 @@ import (
 // Flags of fields that are sets of them, lowest bit first.
 var (
 	ctStateNames = []string{"new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"}
-	tcpFlagNames = []string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns"}
+	tcpFlagNames = []string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]"}
 	tunFlagNames = []string{"oam"}
 )
 

@@ -48,6 +48,7 @@ func (t Term) canonical(out []Term) []Term {
 	case f == PacketType && value == 0: // Ethernet, which is what is meant without it
 		return out
 	}
+	t.Value = t.Value.and(t.Mask)
 	return append(out, t)
 }
 

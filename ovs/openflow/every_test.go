@@ -193,5 +193,6 @@ func TestEveryFieldAndAction(t *testing.T) {
 		}
 		equal(t, "parsed", spoken(t, ovs), got)
 		apply(t, c, openflow.Change{Remove: dump(t, c)})
+		equal(t, "left after removal", dumped(t, c), nil)
 	}
 }

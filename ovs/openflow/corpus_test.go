@@ -1,0 +1,141 @@
+package openflow_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/ovs/openflow"
+)
+
+// TestCorpus puts files of flows, written by hand for ovs-ofctl and made by render, into
+// a switch: as ovs-ofctl reads them, and as we do. It holds the same then, and both say so.
+func TestCorpus(t *testing.T) {
+	written, err := filepath.Glob("testdata/corpus/*.flows")
+	if err != nil || len(written) < 8 {
+		t.Fatalf("%d files: %v", len(written), err)
+	}
+	rendered, err := filepath.Glob("../../flows/render/testdata/*.flows")
+	if err != nil || len(rendered) == 0 {
+		t.Fatalf("%d rendered files: %v", len(rendered), err)
+	}
+	ovs, socket := bridge(t)
+	ovs.Ofctl("add-meter", "br0", "meter=1,pktps,bands=type=drop,rate=1")
+	c := dial(t, socket)
+	for _, file := range append(written, rendered...) {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".flows"), func(t *testing.T) {
+			groupsFile := strings.TrimSuffix(file, "flows") + "groups"
+			want := openflow.Change{
+				Add: read(t, file, func(line string) (flows.Flow, error) {
+					f, _, err := flows.Parse(line)
+					return f, err
+				}),
+				PutGroups: read(t, groupsFile, flows.ParseGroup),
+			}
+			if want.PutGroups != nil {
+				ovs.Ofctl("add-groups", "br0", groupsFile)
+			}
+			ovs.Ofctl("--bundle", "add-flows", "br0", file)
+			said := saidByOvsOfctl(t, "ovs-ofctl", ovs.Ofctl("--no-names", "dump-flows", "br0"))
+			holds(t, c, want)
+			empty(t, c)
+
+			apply(t, c, want)
+			holds(t, c, want)
+			equal(t, "ovs-ofctl's word of what we put in", saidByOvsOfctl(t, "we", ovs.Ofctl("--no-names", "dump-flows", "br0")), said)
+			empty(t, c)
+		})
+	}
+}
+
+// read parses the lines of a file, of which there need be none.
+func read[T any](t *testing.T, file string, parse func(line string) (T, error)) (out []T) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") || strings.TrimSpace(line) == "" {
+			continue
+		}
+		x, err := parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// saidByOvsOfctl parses a dump and holds our words for each flow against it.
+func saidByOvsOfctl(t *testing.T, who, dump string) (out []flows.Flow) {
+	t.Helper()
+	for line := range strings.Lines(dump) {
+		if !strings.Contains(line, "actions=") {
+			continue
+		}
+		f, _, err := flows.Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := f.String()
+		if head, _, _ := strings.Cut(line, "actions="); !strings.Contains(head, "priority=") { // ovs-ofctl leaves the default one out
+			words = strings.Replace(strings.Replace(words, "priority=32768,", "", 1), "priority=32768", "", 1)
+		}
+		if its := counted.ReplaceAllString(strings.TrimSpace(line), ""); its != words {
+			t.Errorf("put in by %s, ovs-ofctl says\n%s\nand we say\n%s", who, its, words)
+		}
+		out = append(out, f)
+	}
+	flows.Sort(out)
+	return out
+}
+
+// holds compares what the switch holds; of flows with one key the last has stayed.
+func holds(t *testing.T, c *openflow.Conn, want openflow.Change) {
+	t.Helper()
+	byKey := map[flows.Key]flows.Flow{}
+	for _, f := range want.Add {
+		byKey[f.Key()] = f
+	}
+	var stayed []flows.Flow
+	for _, f := range byKey {
+		stayed = append(stayed, f)
+	}
+	equal(t, "our dump", dumped(t, c), stayed)
+	var got []flows.Group
+	for _, g := range groups(t, c) {
+		if g.Strange != "" {
+			t.Errorf("strange: %s", g.Strange)
+		}
+		got = append(got, g.Group)
+	}
+	slices.SortFunc(got, flows.CompareGroups)
+	slices.SortFunc(want.PutGroups, flows.CompareGroups)
+	if !slices.EqualFunc(got, want.PutGroups, flows.Group.Equal) {
+		t.Errorf("groups (-want +got):\n%s", cmp.Diff(groupLines(want.PutGroups), groupLines(got)))
+	}
+}
+
+func groupLines(list []flows.Group) (out []string) {
+	for _, g := range list {
+		out = append(out, g.String())
+	}
+	return out
+}
+
+// empty takes all out.
+func empty(t *testing.T, c *openflow.Conn) {
+	t.Helper()
+	change := openflow.Change{Remove: dump(t, c)}
+	for _, g := range groups(t, c) {
+		change.RemoveGroups = append(change.RemoveGroups, g.Group.ID)
+	}
+	apply(t, c, change)
+}
