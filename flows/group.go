@@ -55,16 +55,27 @@ type Bucket struct {
 // CompareGroups is the order of groups: by number.
 func CompareGroups(a, b Group) int { return cmp.Compare(a.ID, b.ID) }
 
-// Equal tells whether two groups are the same in everything.
+// Equal tells whether two groups are the same in everything. In which order the fields
+// stand does not matter: a switch keeps its own.
 func (g Group) Equal(o Group) bool {
 	return g.ID == o.ID && g.Type == o.Type && g.Method == o.Method && g.Param == o.Param &&
-		slices.Equal(g.Fields, o.Fields) && slices.Equal(g.Masks, o.Masks) && slices.EqualFunc(g.Buckets, o.Buckets, Bucket.Equal)
+		slices.Equal(g.hashed(), o.hashed()) && slices.EqualFunc(g.Buckets, o.Buckets, Bucket.Equal)
 }
 
 // Equal tells whether two buckets are the same in everything.
 func (b Bucket) Equal(o Bucket) bool {
 	return b.ID == o.ID && b.Weight == o.Weight && b.WatchPort == o.WatchPort && b.WatchGroup == o.WatchGroup &&
 		EqualActions(b.Actions, o.Actions)
+}
+
+// hashed are the fields with their masks, sorted.
+func (g Group) hashed() []Term {
+	out := make([]Term, len(g.Fields))
+	for i, f := range g.Fields {
+		out[i] = Term{Field: f, Mask: g.Mask(i)}
+	}
+	sortTerms(out)
+	return out
 }
 
 // Mask is the bits of the i-th of the group's Fields that are hashed.

@@ -31,7 +31,7 @@ const (
 )
 
 const (
-	trackedBit    = 0x20   // of CTState
+	trackedBit    = 0x20 // of CTState
 	invalidBit    = 0x10
 	vlanPresent   = 0x1000 // of VLANTCI
 	solicitation  = 135    // ICMPv6Type, RFC 4861

@@ -56,7 +56,9 @@ func (g *Group) parseWord(name, value string) (err error) {
 		}
 		err = fmt.Errorf("unknown group type %q", arg)
 	case "selection_method":
-		g.Method = arg
+		if g.Method = arg; !SpeakableMethod(arg) {
+			err = fmt.Errorf("no selection method: %q", arg)
+		}
 	case "selection_method_param":
 		err = parseUint(arg, 64, &g.Param)
 	case "fields":
@@ -68,6 +70,11 @@ func (g *Group) parseWord(name, value string) (err error) {
 		err = unknown(name)
 	}
 	return err
+}
+
+// SpeakableMethod tells whether a selection method's name can stand in a line of text.
+func SpeakableMethod(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') })
 }
 
 func (g *Group) parseField(name, mask string) error {

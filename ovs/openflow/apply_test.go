@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/ovs/openflow"
@@ -37,6 +40,15 @@ func TestRefusedFlowIsNamedAndNothingChanges(t *testing.T) {
 		{"a masked field that is whole", flows.Flow{Match: flows.Match{}.Masked(flows.CTZone, flows.Uint(1), flows.Uint(1))}, "ct_zone cannot be masked"},
 		{"fields of two widths", flows.Flow{Match: tcp, Actions: to(flows.Copy(flows.TCPSrc, flows.Reg0))}, "differ in width"},
 		{"a message that is too long", flows.Flow{Actions: long(8_000)}, "longer than 60000 bytes"},
+		{"a note of one byte too many", flows.Flow{Actions: to(flows.Note{Bytes: strings.Repeat("x", 59_900)})}, "longer than 60000 bytes"},
+		{"actions within an action that are too long", flows.Flow{Match: tcp, Actions: to(flows.Clone{Actions: long(8_000)})}, "longer than 60000 bytes"},
+		{"a learned flow that is too long", flows.Flow{Actions: to(learning(4_000))}, "longer than 60000 bytes"},
+		{"a learned flow that no length field could tell", flows.Flow{Actions: to(learning(40_000))}, "longer than 60000 bytes"},
+		{"data for the controllers that is too long", flows.Flow{Actions: to(flows.Controller{UserData: strings.Repeat("x", 70_000)})}, "longer than 60000 bytes"},
+		{"packets for the controllers as an output", flows.Flow{Actions: to(flows.OutputTo{Port: flows.PortController})}, "flows.Controller"},
+		{"bits that a field does not have", flows.Flow{Actions: to(flows.OutputField{From: flows.Reg0.From(20, 16)})}, "it has 32"},
+		{"an instruction within an action", flows.Flow{Actions: to(flows.Clone{Actions: to(flows.Goto{Table: 8})})}, "is an instruction"},
+		{"half an action", flows.Flow{Actions: to(flows.Raw{Bytes: "\x00\x00\x00"})}, "is no action"},
 		{"a message that no length field could tell", flows.Flow{Actions: long(80_000)}, "longer than 60000 bytes"},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
@@ -69,6 +81,11 @@ func long(n int) []flows.Action {
 		out[i] = flows.DecTTL{}
 	}
 	return out
+}
+
+func learning(n int) flows.Learn {
+	spec := flows.LearnSpec{To: flows.EthDst.All(), From: flows.EthSrc.All()}
+	return flows.Learn{Table: 4, Specs: slices.Repeat([]flows.LearnSpec{spec}, n)}
 }
 
 // TestSwitchThatRefusesEveryFlowDoesNotBlock lets far more errors come back than
@@ -142,25 +159,14 @@ func TestStrangeFlowsAreDumpedAndCanBeRemoved(t *testing.T) {
 	ours := routes(3)
 	apply(t, c, openflow.Change{Add: ours})
 	for i, text := range []string{
-		"ip,nw_tos=16,actions=drop",
-		"vlan_tci=0x1001/0x1fff,reg3=7/0xf,actions=drop",
-		"tcp,tcp_flags=+syn,tp_dst=80,actions=drop",
-		"tun_metadata0=1,actions=drop",
-		"xxreg1=0x1234,actions=learn(table=9,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])",
-		"ip,nw_dst=10.0.0.0/8,actions=ct(commit,zone=1,nat(src=10.9.9.9),table=8)",
-		"actions=NORMAL",
-		"in_port=3,idle_timeout=100,actions=drop",
-		"in_port=4,send_flow_rem,actions=output:2",
-		"in_port=5,actions=controller(max_len=64)",
-		"in_port=6,actions=resubmit(3,8)",
-		"in_port=7,actions=move:NXM_NX_REG0[0..3]->NXM_NX_REG1[4..7]",
-		"in_port=8,actions=output:NXM_NX_REG1[]",
-		"in_port=9,actions=write_metadata:1",
-		"in_port=10,actions=set_field:1->xreg0",
+		"dl_type=0x894f,nsh_ttl=3,actions=drop",
+		"actset_output=3,reg3=7/0xf,actions=output:1",
+		"tun_erspan_idx=7,ip,nw_dst=10.0.0.0/8,actions=ct(commit,zone=1,nat(src=10.9.9.9),table=8)",
+		"tun_metadata0=0x" + strings.Repeat("ab", 20) + ",actions=drop",
 	} {
 		t.Run(text, func(t *testing.T) {
 			if strings.Contains(text, "tun_metadata") {
-				ovs.Ofctl("add-tlv-map", "br0", "{class=0xffff,type=0,len=4}->tun_metadata0")
+				ovs.Ofctl("add-tlv-map", "br0", "{class=0xffff,type=0,len=20}->tun_metadata0")
 			}
 			key := fmt.Sprintf("cookie=%#x,table=5,priority=%d,", i+100, i+1)
 			ovs.Ofctl("add-flow", "br0", key+text)
@@ -185,6 +191,40 @@ func TestStrangeFlowsAreDumpedAndCanBeRemoved(t *testing.T) {
 	err := c.Apply(t.Context(), openflow.Change{Remove: []openflow.Entry{{Strange: "somebody else's words"}}})
 	if err == nil || !strings.Contains(err.Error(), "somebody else's words") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestUnknownActionsAreKept: a flow with actions that the vocabulary has no words for is
+// still a flow, and goes in again as it was.
+func TestUnknownActionsAreKept(t *testing.T) {
+	ovs, socket := bridge(t)
+	c := dial(t, socket)
+	for i, text := range []string{
+		"actions=bundle(eth_src,0,hrw,ofport,members:4,8),output:3",
+		"reg1=5,actions=output:1,multipath(eth_src,50,modulo_n,1,0,NXM_NX_REG0[])",
+		"actions=sample(probability=3,collector_set_id=1),resubmit(,7)",
+		"ip,actions=dec_ttl(1,2)",
+		"actions=clone(encap(ethernet),output:1)",
+		"dl_type=0x894f,actions=move:NXOXM_NSH_C1[]->NXM_NX_REG0[]",
+	} {
+		t.Run(text, func(t *testing.T) {
+			ovs.Ofctl("add-flow", "br0", fmt.Sprintf("cookie=%#x,table=5,priority=%d,", i+100, i+1)+text)
+			words := ovsWords(ovs)
+			got := dumped(t, c)
+			if len(got) != 1 || !strings.Contains(got[0].String(), "raw:") {
+				t.Fatalf("%v", got)
+			}
+			if again, _, err := flows.Parse(got[0].String()); err != nil || !again.Equal(got[0]) {
+				t.Errorf("%v is read as %v: %v", got[0], again, err)
+			}
+			apply(t, c, openflow.Change{Remove: dump(t, c)})
+			apply(t, c, openflow.Change{Add: got})
+			equal(t, "again", dumped(t, c), got)
+			if diff := cmp.Diff(words, ovsWords(ovs)); diff != "" {
+				t.Errorf("ovs-ofctl says it otherwise (-its own +ours):\n%s", diff)
+			}
+			apply(t, c, openflow.Change{Remove: dump(t, c)})
+		})
 	}
 }
 

@@ -154,6 +154,15 @@ func everyAction() (out []flows.Flow) {
 	} {
 		add(v4, a)
 	}
+	for _, m := range []flows.Match{
+		v4.Is(flows.IPFrag, flows.Uint(3)), v4.Masked(flows.IPFrag, flows.Uint(0), flows.Uint(2)), v4.Is(flows.IPFrag, flows.Uint(0)),
+		v4.Is(flows.CTState, flows.Uint(0x30)), v4.Is(flows.CTState, flows.Uint(0)), tcp.Masked(flows.TCPFlags, flows.Uint(2), flows.Uint(0x16)),
+		tcp.Is(flows.TCPFlags, flows.Uint(0)), tcp.Masked(flows.TCPFlags, flows.Uint(0x12), flows.Uint(0xfff)),
+		flows.Match{}.Is(flows.VLANTCI, flows.Uint(0)), flows.Match{}.Is(flows.VLANTCI, flows.Uint(0xf005)), tagged.Is(flows.VLANPCP, flows.Uint(5)),
+		flows.Match{}.Is(flows.VLANVID, flows.Uint(0x1005)), flows.Match{}.Masked(flows.TunMetadata(1), flows.Value{}, flows.Value{}),
+	} {
+		add(m)
+	}
 	add(v6, flows.CT{Commit: true, Exec: []flows.Action{flows.NAT{Kind: flows.NATDestination, Min: addr("fd00::1"), Max: addr("fd00::2"), PortMin: 1, PortMax: 2}}})
 	add(v6, flows.CT{Commit: true, Exec: []flows.Action{flows.NAT{Kind: flows.NATDestination, Min: addr("::1.2.3.4")}}})
 	add(tcp, flows.CT{Commit: true, ALG: flows.ALGFTP})

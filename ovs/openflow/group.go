@@ -231,7 +231,7 @@ func (d *decoder) selection(typ uint16, g *flows.Group) (strange string) {
 	g.Param = d.u64()
 	name, _, _ := bytes.Cut(method, []byte{0})
 	g.Method = string(name)
-	if d.err == nil && !speakable(g.Method) {
+	if d.err == nil && !flows.SpeakableMethod(g.Method) {
 		strange = fmt.Sprintf("selection method %q", name)
 	}
 	for d.more() {
@@ -245,9 +245,4 @@ func (d *decoder) selection(typ uint16, g *flows.Group) (strange string) {
 		}
 	}
 	return strange
-}
-
-// speakable tells whether a name can stand in a line of text.
-func speakable(name string) bool {
-	return name != "" && !bytes.ContainsFunc([]byte(name), func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') })
 }

@@ -2,6 +2,7 @@ package openflow_test
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -38,6 +39,16 @@ func TestGroupsComeBackAsTheyWentAndPrintAlike(t *testing.T) {
 		}},
 		{ID: 0xffffff00, Method: "hash", Fields: []flows.Field{flows.IPv4Src}, Buckets: []flows.Bucket{bucket(0, 1)}},
 		{ID: 5, Method: "hash", Fields: []flows.Field{flows.IPv4Src, flows.IPv4Dst}, Buckets: []flows.Bucket{bucket(0, 1), bucket(1, 1)}},
+		{ID: 6, Type: flows.GroupAll, Buckets: []flows.Bucket{bucket(0, 0, flows.OutputTo{Port: 1}), bucket(1, 0, flows.OutputTo{Port: 2})}},
+		{ID: 7, Type: flows.GroupIndirect, Buckets: []flows.Bucket{bucket(0, 0, flows.OutputTo{Port: 1})}},
+		{ID: 8, Type: flows.GroupFastFailover, Buckets: []flows.Bucket{
+			{ID: 1, WatchPort: 1, Actions: []flows.Action{flows.OutputTo{Port: 1}}},
+			{ID: 2, WatchGroup: 8, WatchPort: flows.PortLocal, Actions: []flows.Action{flows.OutputTo{Port: 2}}},
+		}},
+		{ID: 9, Method: "hash", Param: 7, Fields: []flows.Field{flows.IPv4Src, flows.TCPSrc}, Buckets: []flows.Bucket{bucket(3, 1, flows.OutputTo{Port: 1})}},
+		flows.Group{ID: 10, Method: "hash", Buckets: []flows.Bucket{bucket(3, 5, flows.CT{Commit: true, Zone: 3, Exec: []flows.Action{
+			flows.NAT{Kind: flows.NATDestination, Min: netip.MustParseAddr("10.1.2.3"), PortMin: 80}, flows.Set(flows.CTMark, flows.Uint(5)),
+		}})}}.Hash(flows.EthSrc, flows.EthSrc.Ones()).Hash(flows.IPv4Src, flows.Uint(0xffff0000)),
 	} {
 		t.Run(g.String(), func(t *testing.T) {
 			apply(t, c, openflow.Change{PutGroups: []flows.Group{g}})
@@ -48,6 +59,9 @@ func TestGroupsComeBackAsTheyWentAndPrintAlike(t *testing.T) {
 			text := ovs.Ofctl("--no-names", "dump-groups", "br0")
 			if diff := cmp.Diff(g.String(), strings.TrimSpace(text[strings.Index(text, "\n")+1:])); diff != "" && g.Buckets != nil && g.Buckets[0].Actions != nil {
 				t.Errorf("ovs-ofctl prints otherwise (-ours +its):\n%s", diff)
+			}
+			if again, err := flows.ParseGroup(g.String()); err != nil || !again.Equal(g) {
+				t.Errorf("read as %v: %v", again, err)
 			}
 			apply(t, c, openflow.Change{RemoveGroups: []uint32{g.ID, g.ID}})
 			if got := groups(t, c); len(got) != 0 {
@@ -113,12 +127,10 @@ func TestStrangeGroupsAreDumpedAndCanBeRemoved(t *testing.T) {
 	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
+	ovs.Ofctl("add-tlv-map", "br0", "{class=0xffff,type=0,len=4}->tun_metadata0")
 	for _, text := range []string{
-		"type=all,bucket=output:1",
-		"type=ff,bucket=watch_port:1,output:1",
-		"type=select,bucket=actions=ct(commit,zone=1)",
-		"type=select,selection_method=hash,selection_method_param=7,fields(ip_src,tcp_src),bucket=output:1",
-		"type=select,selection_method=hash,fields=ip_src=255.255.0.0,bucket=output:1",
+		"type=select,selection_method=hash,fields(tun_metadata0),bucket=output:1",
+		"type=select,selection_method=hash,fields(nsh_ttl),bucket=output:1",
 	} {
 		ovs.Ofctl("add-group", "br0", "group_id=9,"+text)
 		got := groups(t, c)

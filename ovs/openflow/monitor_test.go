@@ -48,7 +48,7 @@ func TestForeignChangesAreToldInFullAndOwnOnesInShort(t *testing.T) {
 	if e := next(t, ch); e.Kind != openflow.FlowRemoved || e.Flow.Key() != foreign.Key() || e.Reason != openflow.RemovedByDelete {
 		t.Errorf("%+v", e)
 	}
-	ovs.Ofctl("add-flow", "br0", "table=5,hard_timeout=1,actions=NORMAL")
+	ovs.Ofctl("add-flow", "br0", "table=5,hard_timeout=1,dl_type=0x894f,nsh_ttl=3,actions=NORMAL")
 	if e := next(t, ch); e.Kind != openflow.FlowAdded || e.Strange == "" || e.Flow.Table != 5 {
 		t.Errorf("%+v", e)
 	}
