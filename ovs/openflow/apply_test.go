@@ -40,10 +40,11 @@ func TestRefusedFlowIsNamedAndNothingChanges(t *testing.T) {
 		{"a masked field that is whole", flows.Flow{Match: flows.Match{}.Masked(flows.CTZone, flows.Uint(1), flows.Uint(1))}, "ct_zone cannot be masked"},
 		{"fields of two widths", flows.Flow{Match: tcp, Actions: to(flows.Copy(flows.TCPSrc, flows.Reg0))}, "differ in width"},
 		{"a message that is too long", flows.Flow{Actions: long(8_000)}, "longer than 60000 bytes"},
-		{"a note of one byte too many", flows.Flow{Actions: to(flows.Note{Bytes: strings.Repeat("x", 59_900)})}, "longer than 60000 bytes"},
-		{"actions within an action that are too long", flows.Flow{Match: tcp, Actions: to(flows.Clone{Actions: long(8_000)})}, "longer than 60000 bytes"},
-		{"a learned flow that is too long", flows.Flow{Actions: to(learning(4_000))}, "longer than 60000 bytes"},
-		{"a learned flow that no length field could tell", flows.Flow{Actions: to(learning(40_000))}, "longer than 60000 bytes"},
+		{"a note that is too long", flows.Flow{Actions: to(flows.Note{Bytes: strings.Repeat("x", 59_960)})}, "longer than 60000 bytes"},
+		{"actions within an action that are too long", flows.Flow{Match: tcp, Actions: to(flows.Clone{Actions: long(1_500)})}, "would end the switch"},
+		{"a set of actions that is too long", flows.Flow{Match: tcp, Actions: to(flows.WriteActions{Actions: long(1_500)})}, "would end the switch"},
+		{"a learned flow that is too long", flows.Flow{Actions: to(learning(1_000))}, "would end the switch"},
+		{"a learned flow that no length field could tell", flows.Flow{Actions: to(learning(40_000))}, "longer than"},
 		{"data for the controllers that is too long", flows.Flow{Actions: to(flows.Controller{UserData: strings.Repeat("x", 70_000)})}, "longer than 60000 bytes"},
 		{"packets for the controllers as an output", flows.Flow{Actions: to(flows.OutputTo{Port: flows.PortController})}, "flows.Controller"},
 		{"bits that a field does not have", flows.Flow{Actions: to(flows.OutputField{From: flows.Reg0.From(20, 16)})}, "it has 32"},
@@ -67,7 +68,7 @@ func TestRefusedFlowIsNamedAndNothingChanges(t *testing.T) {
 			if strings.HasPrefix(tc.want, "OFP") && (!errors.As(err, &reason) || reason.Name() != tc.want) {
 				t.Errorf("error %v", reason)
 			}
-			if errors.Is(err, openflow.ErrTooLarge) != strings.Contains(tc.want, "60000") {
+			if errors.Is(err, openflow.ErrTooLarge) != strings.Contains(tc.want, "longer than") {
 				t.Errorf("ErrTooLarge: %v", err)
 			}
 			equal(t, "afterwards", dumped(t, c), before)

@@ -292,9 +292,6 @@ func (g generator) action() flows.Action {
 	if g.is(flows.NeedsTCP) {
 		choices = append(choices, func() flows.Action { return flows.FinTimeout{Idle: rapid.Uint16Range(1, 9).Draw(t, "idle"), Hard: 3} })
 	}
-	if g.is(flows.NeedsVLAN) {
-		choices = append(choices, func() flows.Action { return flows.Number{Name: flows.PushVLAN, N: 0x8100} })
-	}
 	if !g.nested {
 		g.nested = true
 		choices = append(choices, func() flows.Action { return flows.Clone{Actions: g.list(3)} })

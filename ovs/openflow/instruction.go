@@ -62,6 +62,7 @@ func (e *encoder) instructions(list []flows.Action) {
 		case flows.WriteActions:
 			e.zero(4)
 			e.actions(a.Actions)
+			e.bounded(start)
 		default:
 			e.zero(4)
 			if typ == instructionApply {
