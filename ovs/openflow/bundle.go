@@ -230,6 +230,10 @@ func (b *bundle) message(e *encoder, i int) {
 	switch g {
 	case partPutGroup:
 		e.putGroup(xid, b.PutGroups[i])
+	case partRemoveBucket:
+		e.removeBucket(xid, b.RemoveBuckets[i])
+	case partInsertBuckets:
+		e.groupMod(xid, groupInsertBuckets, lastBucket, b.InsertBuckets[i])
 	case partRemove:
 		e.removeFlow(xid, b.Remove[i])
 	case partAdd:
@@ -246,6 +250,11 @@ func (b *bundle) about(i int, err error) error {
 	switch g {
 	case partPutGroup:
 		return &GroupError{b.PutGroups[i], err}
+	case partRemoveBucket:
+		id := b.RemoveBuckets[i]
+		return &GroupError{flows.Group{ID: id.Group, Buckets: []flows.Bucket{{ID: id.Bucket}}}, err}
+	case partInsertBuckets:
+		return &GroupError{b.InsertBuckets[i], err}
 	case partRemove:
 		return &FlowError{b.Remove[i].Flow, b.Remove[i].Strange, err}
 	case partAdd:
@@ -268,6 +277,8 @@ type part int
 
 const (
 	partPutGroup part = iota
+	partRemoveBucket
+	partInsertBuckets
 	partRemove
 	partAdd
 	partRemoveGroup
@@ -275,7 +286,7 @@ const (
 
 // part finds the i-th message: in which list, and where in it.
 func (b *bundle) part(i int) (int, part) {
-	for p, n := range []int{len(b.PutGroups), len(b.Remove), len(b.Add)} {
+	for p, n := range []int{len(b.PutGroups), len(b.RemoveBuckets), len(b.InsertBuckets), len(b.Remove), len(b.Add)} {
 		if i < n {
 			return i, part(p)
 		}

@@ -10,14 +10,17 @@ import (
 
 // Commands of a group mod (the specification, "Modify Group Entry Message").
 const (
-	groupDelete uint16 = 2
+	groupDelete        uint16 = 2
+	groupInsertBuckets uint16 = 3
+	groupRemoveBuckets uint16 = 5
 	// groupPut is OFPGC_ADD_OR_MOD, Open vSwitch's extension (openflow-1.1.h).
 	groupPut uint16 = 0x8000
 )
 
 const (
-	// allBuckets is OFPG_BUCKET_ALL.
+	// allBuckets is OFPG_BUCKET_ALL, lastBucket OFPG_BUCKET_LAST.
 	allBuckets uint32 = 0xffffffff
+	lastBucket uint32 = 0xfffffffe
 	// allGroups is OFPG_ALL.
 	allGroups uint32 = 0xfffffffc
 
@@ -49,16 +52,29 @@ func (e *encoder) groupType(t flows.GroupType) {
 }
 
 // putGroup appends a group mod that puts a group in, in place of one with its number.
-func (e *encoder) putGroup(xid uint32, g flows.Group) {
+func (e *encoder) putGroup(xid uint32, g flows.Group) { e.groupMod(xid, groupPut, allBuckets, g) }
+
+// removeBucket appends a group mod that takes one bucket out.
+func (e *encoder) removeBucket(xid uint32, id BucketID) {
+	e.groupMod(xid, groupRemoveBuckets, id.Bucket, flows.Group{ID: id.Group})
+}
+
+// removeGroup appends a group mod that deletes a group and the flows that name it.
+func (e *encoder) removeGroup(xid uint32, id uint32) {
+	e.groupMod(xid, groupDelete, allBuckets, flows.Group{ID: id})
+}
+
+// groupMod appends struct ofp_group_mod. at is the bucket that the command is about.
+func (e *encoder) groupMod(xid uint32, command uint16, at uint32, g flows.Group) {
 	start := e.begin(kindGroupMod, xid)
-	e.u16(groupPut)
+	e.u16(command)
 	e.groupType(g.Type)
 	e.zero(1)
 	e.u32(g.ID)
 	lengthAt := len(e.b)
 	e.u16(0) // bucket_array_len
 	e.zero(2)
-	e.u32(allBuckets)
+	e.u32(at)
 	buckets := len(e.b)
 	for _, b := range g.Buckets {
 		e.bucket(b, g.Type)
@@ -121,18 +137,6 @@ func (e *encoder) selection(g flows.Group) {
 	}
 	e.length(start+2, start)
 	e.pad(start)
-}
-
-// removeGroup appends a group mod that deletes a group and the flows that name it.
-func (e *encoder) removeGroup(xid uint32, id uint32) {
-	start := e.begin(kindGroupMod, xid)
-	e.u16(groupDelete)
-	e.groupType(flows.GroupSelect) // which does not matter
-	e.zero(1)
-	e.u32(id)
-	e.zero(4)
-	e.u32(allBuckets)
-	e.end(start)
 }
 
 // groupDescRequest appends the body of a request for all groups.

@@ -94,6 +94,34 @@ func TestGroupsAndTheirFlowsChangeInOneBundle(t *testing.T) {
 	}
 }
 
+func TestBucketsComeAndGo(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	g := flows.Group{ID: 1, Method: "dp_hash", Buckets: []flows.Bucket{bucket(1, 5, flows.OutputTo{Port: 1}), bucket(2, 6, flows.OutputTo{Port: 2})}}
+	more := bucket(7, 3, flows.OutputTo{Port: 7})
+	apply(t, c, openflow.Change{
+		PutGroups: []flows.Group{g}, RemoveBuckets: []openflow.BucketID{{Group: 1, Bucket: 1}},
+		InsertBuckets: []flows.Group{{ID: 1, Buckets: []flows.Bucket{more}}}, Add: routes(1),
+	})
+	g.Buckets = []flows.Bucket{g.Buckets[1], more}
+	if got := groups(t, c); len(got) != 1 || !got[0].Group.Equal(g) {
+		t.Errorf("got %+v, want %v", got, g)
+	}
+	for want, change := range map[string]openflow.Change{
+		"OFPGMFC_UNKNOWN_BUCKET": {RemoveBuckets: []openflow.BucketID{{Group: 1, Bucket: 9}}},
+		"OFPGMFC_BUCKET_EXISTS":  {InsertBuckets: []flows.Group{{ID: 1, Buckets: []flows.Bucket{more}}}},
+		"OFPGMFC_UNKNOWN_GROUP":  {InsertBuckets: []flows.Group{{ID: 2, Buckets: []flows.Bucket{more}}}},
+	} {
+		var bad *openflow.GroupError
+		if err := c.Apply(t.Context(), change); !errors.As(err, &bad) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %s: %v", want, err)
+		}
+	}
+	if got := groups(t, c); len(got) != 1 || !got[0].Group.Equal(g) {
+		t.Errorf("got %+v, want %v", got, g)
+	}
+}
+
 func TestRefusedGroupIsNamedAndNothingChanges(t *testing.T) {
 	noLeak(t)
 	_, socket := bridge(t)

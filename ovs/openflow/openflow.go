@@ -33,14 +33,14 @@ type Switch interface {
 type Entry struct {
 	Flow  flows.Flow
 	Stats flows.Stats
-	// Strange is set for a flow that package flows cannot express: its text or
+	// Strange is set for a flow whose match package flows cannot express: its text or
 	// another form that is enough to remove it. Of Flow, only Table, Priority and
 	// Cookie are set then.
 	Strange string
 }
 
 // Change is a set of changes to the switch. They are made in the order PutMeters,
-// PutGroups, Remove, Add, RemoveGroups, RemoveMeters, so that no flow that stays
+// PutGroups, RemoveBuckets, InsertBuckets, Remove, Add, RemoveGroups, RemoveMeters, so that no flow that stays
 // ever names a meter or group that is not there.
 //
 // Open vSwitch takes no meters into a bundle. They are put before it, and taken out
@@ -54,6 +54,12 @@ type Change struct {
 	Remove []Entry
 	// PutGroups puts groups in, in place of those with the same number.
 	PutGroups []flows.Group
+	// RemoveBuckets takes single buckets out of groups; one that is not there is an error.
+	RemoveBuckets []BucketID
+	// InsertBuckets puts the Buckets of each behind those of the group with its number
+	// and type, and leaves what else it is. Connections keep their buckets, unless the
+	// group's selection method spreads them anew.
+	InsertBuckets []flows.Group
 	// PutMeters puts meters in, in place of those with the same number: their flows
 	// stay, and their counters begin anew.
 	PutMeters []flows.Meter
@@ -65,10 +71,13 @@ type Change struct {
 	RemoveGroups []uint32
 }
 
+// BucketID names a bucket of a group.
+type BucketID struct{ Group, Bucket uint32 }
+
 // Empty tells whether there is nothing to do.
 func (c Change) Empty() bool { return c.size()+len(c.PutMeters)+len(c.RemoveMeters) == 0 }
 
 // size is the number of messages that the bundle has.
 func (c Change) size() int {
-	return len(c.PutGroups) + len(c.Remove) + len(c.Add) + len(c.RemoveGroups)
+	return len(c.PutGroups) + len(c.RemoveBuckets) + len(c.InsertBuckets) + len(c.Remove) + len(c.Add) + len(c.RemoveGroups)
 }
