@@ -51,6 +51,70 @@ func TestFlowsReadAsOVSWritesThem(t *testing.T) {
 	}
 }
 
+// TestTextsComeBackAsTheyWere: what ovs-ofctl prints is read and written the same.
+func TestTextsComeBackAsTheyWere(t *testing.T) {
+	for _, text := range []string{
+		"table=0, idle_timeout=3, hard_timeout=4, send_flow_rem no_packet_counts no_byte_counts importance=5, priority=1 actions=drop",
+		"table=6, priority=90,ct_state=-inv+trk,ct_mark=0/0x1000000,ct_label=0xaf4010c,ct_nw_src=10.0.0.0/8,ct_nw_proto=6,ct_tp_dst=80,tcp,reg5=0x2/0x3 actions=ct(table=7,zone=NXM_NX_REG12[0..15],nat)",
+		"table=6, priority=90,ct_state=new|trk,ip,nw_tos=16,nw_ecn=1,nw_ttl=64,nw_frag=not_later actions=ct(commit,force,zone=1,nat(src=10.0.0.1-10.0.0.9:1024-65535,random),exec(set_field:0x1/0xffff->ct_mark,move:NXM_OF_IP_DST[]->NXM_NX_CT_LABEL[0..31]))",
+		"table=0, priority=1,tcp6,tp_dst=80,tcp_flags=+syn-ack actions=ct(commit,nat(dst=[fd00::1]:80),alg=ftp),ct_clear",
+		"table=0, priority=1,icmp6,icmp_type=135,icmp_code=0,nd_target=fd00::1,nd_sll=00:00:00:00:00:01 actions=set_field:136->icmpv6_type,set_field:2->nd_options_type,set_field:3758096384->nd_reserved,IN_PORT",
+		"table=0, priority=1,dl_vlan=5,dl_vlan_pcp=3,dl_type=0x88cc actions=pop_vlan,push_vlan:0x8100,set_field:4099->vlan_vid",
+		"table=0, priority=1,ip,reg0=0x1,dl_src=00:00:00:00:00:01,nw_dst=1.2.3.4,nw_proto=47 actions=mod_nw_ttl:9,dec_ttl",
+		"table=0, priority=1,tun_id=0x1,tun_gbp_id=0x0/0x1,tun_flags=+oam,tun_metadata0=0x1/0xff,tun_metadata6 actions=set_field:oam->tun_flags",
+		"table=0, priority=1 actions=controller(reason=no_match,max_len=9,id=3,userdata=01.02,pause,meter_id=1),CONTROLLER:128,output(port=1,max_len=100)",
+		"table=0, priority=1 actions=learn(table=9,idle_timeout=1,priority=7,delete_learned,cookie=0x5,limit=6,result_dst=NXM_NX_REG1[3],eth_type=0x800,NXM_OF_IP_SRC[],NXM_NX_REG2[0..15]=0x9,load:NXM_OF_IN_PORT[]->NXM_NX_REG1[0..15],output:NXM_OF_IN_PORT[])",
+		"table=0, priority=1 actions=resubmit(3,4),resubmit:5,resubmit(,6,ct),clone(output:1,clone(drop)),note:61.00.00.00.00.00,conjunction(7,1/3)",
+		"table=0, priority=1 actions=meter:3,set_queue:1,pop_queue,push:NXM_NX_REG0[],pop:NXM_NX_REG0[0..3],check_pkt_larger(1400)->NXM_NX_REG0[0],exit",
+		"table=0, priority=1 actions=output:NXM_NX_REG1[],raw:ffff001000002320000c000000000000,clear_actions,write_actions(group:5),write_metadata:0x1/0x3,goto_table:9",
+	} {
+		f, _, err := flows.Parse(text)
+		if err != nil || f.String() != text {
+			t.Errorf("read and written:\n got %s\nwant %s\n%v", f, text, err)
+		}
+	}
+}
+
+// TestOtherWordsMeanTheSame: what ovs-ofctl takes and prints otherwise.
+func TestOtherWordsMeanTheSame(t *testing.T) {
+	for text, want := range map[string]string{
+		"xxreg1=0x1000000000000000000000002,actions=drop":           "reg4=0x1,reg5=0,reg6=0,reg7=0x2 actions=drop",
+		"xreg1=1/0xff,actions=drop":                                 "reg3=0x1/0xff actions=drop",
+		"tcp,tcp_dst=80,actions=strip_vlan":                         "tcp,tp_dst=80 actions=pop_vlan",
+		"tp_dst=80,udp,actions=local":                               "udp,tp_dst=80 actions=LOCAL",
+		"ip,ip_frag=later,actions=load:0xa->NXM_OF_ETH_SRC[40..47]": "ip,nw_frag=later actions=set_field:0a:00:00:00:00:00/ff:00:00:00:00:00->eth_src",
+		"vlan_vid=0x1005,actions=set_tunnel:7":                      "dl_vlan=5 actions=set_field:0x7->tun_id",
+		"actions=ct(nat,zone=5),controller":                         " actions=ct(zone=5,nat),CONTROLLER:65535",
+	} {
+		f, _, err := flows.Parse("table=1,priority=2," + text)
+		if got := strings.Replace(f.String(), "table=1, priority=2,", "", 1); err != nil || strings.Replace(got, "table=1, priority=2", "", 1) != want {
+			t.Errorf("%s:\n got %s\nwant %s\n%v", text, f, want, err)
+		}
+	}
+}
+
+func TestWhatASwitchDoesNotKeepMakesNoDifference(t *testing.T) {
+	f := flows.Flow{Flags: flows.SendFlowRemoved}
+	other := f
+	if other.Flags |= flows.CheckOverlap | flows.ResetCounts; !f.Equal(other) {
+		t.Error("how a flow is put in is no part of it")
+	}
+	for _, change := range []func(f *flows.Flow){
+		func(f *flows.Flow) { f.Flags = 0 }, func(f *flows.Flow) { f.IdleTimeout = 1 }, func(f *flows.Flow) { f.HardTimeout = 1 },
+		func(f *flows.Flow) { f.Importance = 1 }, func(f *flows.Flow) { f.Flags |= flows.NoByteCounts },
+		func(f *flows.Flow) { f.Actions = []flows.Action{flows.CT{}} },
+	} {
+		other := f
+		if change(&other); f.Equal(other) {
+			t.Errorf("%v equals %v", f, other)
+		}
+	}
+	a, b := flows.CT{Exec: []flows.Action{flows.NAT{}}}, flows.CT{Exec: []flows.Action{flows.Set(flows.CTMark, flows.Uint(1))}}
+	if !flows.EqualActions([]flows.Action{a}, []flows.Action{a}) || flows.EqualActions([]flows.Action{a}, []flows.Action{b}) {
+		t.Error("actions within an action")
+	}
+}
+
 func TestDumpedCountersAreRead(t *testing.T) {
 	f, s, err := flows.Parse(" cookie=0x4, duration=0.007s, table=1, n_packets=12, n_bytes=840, idle_age=3, priority=50,arp,in_port=258 actions=drop")
 	if err != nil || f.Table != 1 || f.Cookie != 4 || s.Packets != 12 || s.Bytes != 840 {

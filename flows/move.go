@@ -14,11 +14,11 @@ type SetField struct {
 // Move copies bits of a field to as many of another.
 type Move struct{ From, To Subfield }
 
-// Push and Pop save bits of a field on a stack, and take them from it.
-type (
-	Push struct{ From Subfield }
-	Pop  struct{ To Subfield }
-)
+// Push saves bits of a field on a stack.
+type Push struct{ From Subfield }
+
+// Pop takes bits of a field from the stack.
+type Pop struct{ To Subfield }
 
 // CheckPacketLarger sets a bit if the packet has more than Bytes bytes.
 type CheckPacketLarger struct {

@@ -198,6 +198,7 @@ func TestStrangeFlowsAreDumpedAndCanBeRemoved(t *testing.T) {
 // TestUnknownActionsAreKept: a flow with actions that the vocabulary has no words for is
 // still a flow, and goes in again as it was.
 func TestUnknownActionsAreKept(t *testing.T) {
+	noLeak(t)
 	ovs, socket := bridge(t)
 	c := dial(t, socket)
 	for i, text := range []string{

@@ -16,6 +16,7 @@ import (
 // TestCorpus puts files of flows, written by hand for ovs-ofctl and made by render, into
 // a switch: as ovs-ofctl reads them, and as we do. It holds the same then, and both say so.
 func TestCorpus(t *testing.T) {
+	noLeak(t)
 	written, err := filepath.Glob("testdata/corpus/*.flows")
 	if err != nil || len(written) < 8 {
 		t.Fatalf("%d files: %v", len(written), err)

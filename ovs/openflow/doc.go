@@ -1,8 +1,8 @@
 // Package openflow is a client of a bridge's OpenFlow tables.
 //
 // Switch is all that most of the agent needs of it. Dial makes one: a Conn, which
-// speaks OpenFlow 1.5 natively on the bridge's management socket, with the few of
-// Open vSwitch's extensions that the pipeline uses. Text in ovs-ofctl's syntax is for
+// speaks OpenFlow 1.5 natively on the bridge's management socket, with Open vSwitch's
+// extensions. Text in ovs-ofctl's syntax is for
 // people and tests; both come from the same typed flows.Flow.
 //
 // The protocol is messages with a type, a length and a transaction id, in both
@@ -29,8 +29,8 @@
 // Start reading at openflow.go (what it offers), then conn.go (one connection and
 // its two goroutines), call.go (who waits for which answer) and one of the
 // conversations. The codec stands below: wire.go (numbers and lengths), message.go
-// (frames), oxm.go (the one table of fields), match.go, action.go, flowmod.go, group.go
-// and errors.go.
+// (frames), oxm.go (fields, by the one table in package flows), match.go, action.go and
+// the files of single actions, instruction.go, flowmod.go, group.go and errors.go.
 //
 // "The specification" in comments is the OpenFlow Switch Specification 1.5.1; its
 // structures are named as there. What is Open vSwitch's own is named as in its

@@ -179,6 +179,7 @@ func everyAction() (out []flows.Flow) {
 // TestEveryFieldAndAction puts flows with each field and each action into a switch: it
 // gives them back as they were, and ovs-ofctl says them in our words.
 func TestEveryFieldAndAction(t *testing.T) {
+	noLeak(t)
 	ovs, c := ready(t)
 	for what, list := range map[string][]flows.Flow{"field": everyField(), "action": everyAction()} {
 		var taken []flows.Flow

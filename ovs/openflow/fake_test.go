@@ -57,20 +57,31 @@ func be16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 
 // oneFlow is a whole dump of one flow, as Open vSwitch sends it.
 func oneFlow(xid uint32) []byte {
+	return flowReply(xid, flows.Flow{
+		Table: 3, Priority: 7, Cookie: 9, Match: flows.Match{}.InPort(3),
+		Actions: []flows.Action{flows.Set(flows.Reg1, flows.Uint(7)), flows.Goto{Table: 4}},
+	})
+}
+
+// flowReply is a dump of that flow.
+func flowReply(xid uint32, f flows.Flow) []byte {
 	var e encoder
 	start := e.begin(kindMultipartReply, xid)
 	e.u16(multipartFlowDesc)
 	e.zero(6)
 	desc := len(e.b)
 	e.zero(2 + 2)
-	e.u8(3)
+	e.u8(uint8(f.Table))
 	e.zero(1)
-	e.u16(7)
-	e.zero(8)
-	e.u64(9)
-	e.match(flows.Match{}.InPort(3))
+	e.u16(f.Priority)
+	e.u16(f.IdleTimeout)
+	e.u16(f.HardTimeout)
+	e.u16(uint16(f.Flags))
+	e.u16(f.Importance)
+	e.u64(uint64(f.Cookie))
+	e.match(f.Match)
 	e.bytes([]byte{0, 0, 0, 4, 0, 0, 0, 0}) // no counters
-	e.instructions([]flows.Action{flows.Set(flows.Reg1, flows.Uint(7)), flows.Goto{Table: 4}})
+	e.instructions(f.Actions)
 	e.length(desc, desc)
 	e.end(start)
 	return e.b

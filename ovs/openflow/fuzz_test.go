@@ -3,6 +3,9 @@ package openflow
 import (
 	"bytes"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sluice-cni/sluice/flows"
@@ -16,8 +19,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(reply(kindError, 1, 0, 4, 0, 9))
 	f.Add(reply(kindBundleControl, 1, 0, 0, 0, 1, 0, 3, 0, 0))
 	f.Add(reply(kindMultipartReply, 1, append(be16(multipartGroupDesc), make([]byte, 6)...)...))
-	f.Add(groupReply())
+	f.Add(groupReply(someGroup))
 	for _, b := range recordings() {
+		f.Add(b)
+	}
+	for _, b := range corpus(f) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -30,6 +36,30 @@ func FuzzDecode(f *testing.F) {
 			decodeAll(t, m)
 		}
 	})
+}
+
+// corpus is dumps of the flows and groups of testdata/corpus, one each.
+func corpus(t testing.TB) (out [][]byte) {
+	files, err := filepath.Glob("testdata/corpus/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no corpus: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if g, err := flows.ParseGroup(line); err == nil {
+				out = append(out, groupReply(g))
+			} else if f, _, err := flows.Parse(line); err == nil {
+				out = append(out, flowReply(1, f))
+			} else {
+				t.Fatal(err)
+			}
+		}
+	}
+	return out
 }
 
 func decodeAll(t *testing.T, m message) {
@@ -128,9 +158,11 @@ func decodeUnasked(t *testing.T, m message) {
 	}
 }
 
+// someGroup is any.
+var someGroup = flows.Group{ID: 1, Method: "hash", Fields: []flows.Field{flows.IPv4Src}, Buckets: []flows.Bucket{{ID: 1, Weight: 3, Actions: []flows.Action{flows.OutputTo{Port: 1}}}}}
+
 // groupReply is a dump of one group, as Open vSwitch sends it.
-func groupReply() []byte {
-	g := flows.Group{ID: 1, Method: "hash", Fields: []flows.Field{flows.IPv4Src}, Buckets: []flows.Bucket{{ID: 1, Weight: 3, Actions: []flows.Action{flows.OutputTo{Port: 1}}}}}
+func groupReply(g flows.Group) []byte {
 	var e encoder
 	start := e.begin(kindMultipartReply, 1)
 	e.u16(multipartGroupDesc)
@@ -143,7 +175,9 @@ func groupReply() []byte {
 	e.u16(0)
 	e.zero(6)
 	buckets := len(e.b)
-	e.bucket(g.Buckets[0], g.Type)
+	for _, b := range g.Buckets {
+		e.bucket(b, g.Type)
+	}
 	e.length(desc+8, buckets)
 	e.selection(g)
 	e.length(desc, desc)
@@ -154,7 +188,7 @@ func groupReply() []byte {
 func TestGroupReplyDecodes(t *testing.T) {
 	noLeak(t)
 	var list []GroupEntry
-	m := message{kind: kindMultipartReply, body: groupReply()[headerLen:]}
+	m := message{kind: kindMultipartReply, body: groupReply(someGroup)[headerLen:]}
 	if _, err := decodePart(m, multipartGroupDesc, &list, (*decoder).groupDesc); err != nil || len(list) != 1 || list[0].Strange != "" {
 		t.Fatalf("%v %+v", err, list)
 	}
@@ -162,6 +196,7 @@ func TestGroupReplyDecodes(t *testing.T) {
 
 // TestEveryFieldHasItsNumber finds fields that are not told apart on the wire or in text.
 func TestEveryFieldHasItsNumber(t *testing.T) {
+	noLeak(t)
 	names := map[string]flows.Field{}
 	for f := range flows.NumFields {
 		for _, h := range []oxmHeader{headers[f], headers[f].withMask()} {

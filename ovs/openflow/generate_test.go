@@ -343,7 +343,7 @@ func (g generator) ct() flows.CT {
 	if g.is(flows.NeedsTCP) && rapid.Bool().Draw(t, "alg") {
 		a.ALG = flows.ALGFTP
 	}
-	marks := where(g.packet.fields, flows.Field.SettableInCT)
+	marks := where(g.fields, flows.Field.SettableInCT)
 	for range rapid.IntRange(0, 3).Draw(t, "exec") {
 		if rapid.Bool().Draw(t, "set") {
 			a.Exec = append(a.Exec, genSetField(t, marks))

@@ -95,6 +95,7 @@ func TestGroupsAndTheirFlowsChangeInOneBundle(t *testing.T) {
 }
 
 func TestBucketsComeAndGo(t *testing.T) {
+	noLeak(t)
 	_, socket := bridge(t)
 	c := dial(t, socket)
 	g := flows.Group{ID: 1, Method: "dp_hash", Buckets: []flows.Bucket{bucket(1, 5, flows.OutputTo{Port: 1}), bucket(2, 6, flows.OutputTo{Port: 2})}}

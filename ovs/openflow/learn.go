@@ -118,10 +118,9 @@ func (d *decoder) learnSpec(head uint16) (s flows.LearnSpec, known bool) {
 	if n == 0 || head>>14 != 0 || s.Kind > flows.LearnOutput || s.Kind == flows.LearnOutput && !fromField {
 		return s, false
 	}
-	known = true
 	if fromField {
 		s.From, known = d.offsetSubfield(n)
-	} else if known = n <= 128; known {
+	} else if n <= 128 {
 		w := immediate(n)
 		copy(s.Value[16-w:], d.take(w))
 		known = s.Value == and(s.Value, flows.LowBits(int(n)))

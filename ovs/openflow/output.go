@@ -86,9 +86,10 @@ func (e *encoder) resubmit(a flows.Resubmit) {
 
 func (d *decoder) resubmit(ct bool) (a flows.Action, known bool) {
 	port := port32(d.u16())
-	if port == flows.PortInPort {
+	switch port {
+	case flows.PortInPort:
 		port = 0
-	} else if port == 0 {
+	case 0:
 		return nil, false
 	}
 	return flows.Resubmit{Port: port, Table: flows.TableID(d.u8()), CT: ct}, true
@@ -104,7 +105,7 @@ const (
 	controllerMeter    uint16 = 5
 )
 
-// reason16 is a reason as it is on the wire, and back: there no_match comes first.
+// reasonOnWire is a reason as it is on the wire, and back: there no_match comes first.
 func reasonOnWire(r flows.Reason) flows.Reason {
 	if r < 2 {
 		return r ^ 1

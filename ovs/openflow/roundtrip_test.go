@@ -81,6 +81,7 @@ func ready(t *testing.T) (ovs *ovstest.OVS, c *openflow.Conn) {
 // TestGeneratedFlowsComeBackAsTheyWent goes through every field and action of the
 // vocabulary, and holds ovs-ofctl's words for what the switch has against ours.
 func TestGeneratedFlowsComeBackAsTheyWent(t *testing.T) {
+	noLeak(t)
 	ovs, c := ready(t)
 	rapid.Check(t, func(r *rapid.T) {
 		want := genFlows(r)
