@@ -241,6 +241,17 @@ func (m Match) String() string {
 	return strings.Join(out, ",")
 }
 
+// Unspoken is a field that text cannot say in this match: it shares its name with those
+// of other protocols, and the match does not tell whose it is.
+func (m Match) Unspoken() (f Field, found bool) {
+	for _, t := range m {
+		if t.Field >= TCPSrc && t.Field <= ICMPv6Code && !t.Field.Needs().Met(m) {
+			return t.Field, true
+		}
+	}
+	return 0, false
+}
+
 // termText is a term as it stands in its match. Fields that share a name with those
 // of other protocols have their own name if the match does not tell whose they are.
 func (m Match) termText(t Term) string {
@@ -249,7 +260,7 @@ func (m Match) termText(t Term) string {
 		return t.vlanText()
 	case t.Field == IPDSCP && t.Value.Uint64() < 64:
 		return "nw_tos=" + strconv.FormatUint(t.Value.Uint64()<<2, 10)
-	case len(fieldsByName[t.Field.String()]) > 1 && t.Field != InPort && !t.Field.Needs().Met(m):
+	case t.Field >= TCPSrc && t.Field <= ICMPv6Code && !t.Field.Needs().Met(m):
 		return t.Field.Name() + t.valueText()
 	}
 	return t.String()

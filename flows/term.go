@@ -30,9 +30,9 @@ func (t Term) canonical(out []Term) []Term {
 	case f == IPTOS:
 		return append(out, Term{IPDSCP, Uint(value >> 2), IPDSCP.Ones()})
 	case f == VLANVID:
-		return append(out, Term{VLANTCI, Uint(value), Uint(mask & 0x1fff)})
+		return append(out, Term{VLANTCI, Uint(value & 0x1fff), Uint(mask & 0x1fff)})
 	case f == VLANPCP:
-		return append(out, Term{VLANTCI, Uint(value<<13 | vlanPresent), Uint(0xe000 | vlanPresent)})
+		return append(out, Term{VLANTCI, Uint(value&7<<13 | vlanPresent), Uint(0xe000 | vlanPresent)})
 	case f == VLANTCI && mask&0xe000 != 0 && value&0x1fff == 0:
 		t.Mask = Uint(mask & 0x1fff) // no tag has no priority
 	case f == VLANTCI && mask&0xe000 != 0:

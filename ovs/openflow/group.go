@@ -166,6 +166,9 @@ func (d *decoder) groupDesc() GroupEntry {
 		if odd != "" {
 			entry.Strange = odd
 		}
+		if entry.Group.Type != flows.GroupSelect {
+			b.Weight = 0 // it has no meaning there
+		}
 		entry.Group.Buckets = append(entry.Group.Buckets, b)
 	}
 	body.fail(buckets.err)
@@ -242,7 +245,9 @@ func (d *decoder) selection(typ uint16, g *flows.Group) (strange string) {
 		t, odd := d.oxm()
 		switch {
 		case d.err != nil:
-		case odd != "" || t.Mask != t.Field.Ones() || t.Field.Variable():
+		case odd != "":
+			strange = odd
+		case t.Mask != t.Field.Ones() || t.Field.Variable():
 			strange = "hash over " + t.Field.Name()
 		default:
 			*g = g.Hash(t.Field, t.Value)

@@ -100,5 +100,8 @@ func (d *decoder) match() (m flows.Match, raw []byte, strange string) {
 	case !ok:
 		return nil, raw, "the same field twice"
 	}
+	if f, found := m.Unspoken(); found {
+		return nil, raw, f.Name() + " without its protocol"
+	}
 	return m, raw, ""
 }

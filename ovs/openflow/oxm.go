@@ -71,8 +71,10 @@ func (h oxmHeader) field() (f flows.Field, ok bool) {
 			return 0, false
 		}
 	}
-	f = list[h.number()]
-	return f - 1, f != 0
+	if f = list[h.number()]; f == 0 {
+		return 0, false
+	}
+	return f - 1, true
 }
 
 // oxm appends a field with its value, and its mask if that is not all ones.
