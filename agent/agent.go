@@ -55,8 +55,7 @@ type Agent struct {
 	pass     passResult
 	want     uint64        // number of the last pass asked for
 	done     chan struct{} // closed and made anew after each pass
-	hostSide render.Host   // what the host must hold, from the last pass
-	hostOK   bool          // hostSide has been computed
+	hostSide hostSide      // what the host must hold, from the last pass that went well
 	hostDone string        // the text of the hostSide that was put in place last
 	hostErr  error
 	repairs  uint64 // of the host
@@ -71,7 +70,7 @@ type passResult struct {
 	state    state.State
 	snapshot source.Snapshot
 	result   render.Result
-	hostSide render.Host
+	hostSide hostSide
 	// refused are the owners that the switch does not take.
 	refused []reconcile.RefusedError
 	// installed is the version of the input that is in force, since when.
@@ -101,10 +100,18 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	a.neighbours.init(cfg.OVSRunDir)
 	mgmt := filepath.Join(cfg.OVSRunDir, render.Bridge+".mgmt")
 	a.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) { return openflow.Dial(ctx, mgmt, log) }, log)
+	src, err := newSource(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	a.src, a.conflicts = src, newConflicts(cfg.Node, src, log)
+	return a, nil
+}
+
+// newSource is where the agent's state comes from.
+func newSource(cfg Config, log *slog.Logger) (source.Source, error) {
 	if cfg.Manifests != "" {
-		a.src = manifests.NewDir(cfg.Manifests, log)
-		a.conflicts = newConflicts(cfg.Node, a.src, log)
-		return a, nil
+		return manifests.NewDir(cfg.Manifests, log), nil
 	}
 	rest, err := kube.Config(cfg.Kubeconfig)
 	if err != nil {
@@ -114,9 +121,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes client: %w", err)
 	}
-	a.src = kube.New(client, rest.Host, log)
-	a.conflicts = newConflicts(cfg.Node, a.src, log)
-	return a, nil
+	return kube.New(client, rest.Host, log), nil
 }
 
 // Run serves until ctx ends. Flows, ports and host settings stay as they are: pods

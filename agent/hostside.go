@@ -3,6 +3,9 @@ package agent
 import (
 	"context"
 	"time"
+
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/state"
 )
 
 // The rhythm of the host's side: notifications are taken together, and rules, which
@@ -11,6 +14,19 @@ const (
 	hostPause = 50 * time.Millisecond
 	rulesLook = 3 * time.Second
 )
+
+// hostSide is what the host must hold, and its text, by which two are compared: made once
+// for each state, as a pass must cost little where nothing has changed. It is empty
+// before the first.
+type hostSide struct {
+	render.Host
+	text string
+}
+
+func newHostSide(s state.State) hostSide {
+	h := render.HostSide(s)
+	return hostSide{h, h.String()}
+}
 
 // hostLoop keeps the host's own side.
 func (a *Agent) hostLoop(ctx context.Context) error {
@@ -26,12 +42,12 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 			look = true
 		}
 		a.mu.Lock()
-		want, ok, last := a.hostSide, a.hostOK, a.hostErr
+		want, last := a.hostSide, a.hostErr
 		a.mu.Unlock()
-		if !ok {
+		if want.text == "" {
 			continue
 		}
-		err := a.host.Apply(ctx, want, look)
+		err := a.host.Apply(ctx, want.Host, look)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -40,8 +56,8 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 		}
 		a.mu.Lock()
 		a.hostErr, a.repairs = err, a.host.Repaired()
-		if text := want.String(); err == nil && a.hostDone != text {
-			a.hostDone = text
+		if err == nil && a.hostDone != want.text {
+			a.hostDone = want.text
 			a.kick() // the input may be in force now
 		}
 		a.mu.Unlock()

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/agent/reconcile"
-	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -75,13 +74,12 @@ func (a *Agent) onePass(ctx context.Context, look reconcile.Look) error {
 	a.mu.Lock()
 	if p.err == nil {
 		poke(a.neighbours.kicks)
-		side := p.hostSide
-		if !a.hostOK || side.String() != a.hostSide.String() || p.connection != last.connection {
+		if p.hostSide.text != a.hostSide.text || p.connection != last.connection {
 			poke(a.hostKicks)
 		}
-		a.hostSide, a.hostOK = side, true
+		a.hostSide = p.hostSide
 		// In force is what all parts of the node have: flows, host, tunnel neighbours.
-		if p.installed != p.snapshot.Version && a.hostDone == side.String() && a.neighbours.settled(p.state, p.connection) {
+		if p.installed != p.snapshot.Version && a.hostDone == p.hostSide.text && a.neighbours.settled(p.state, p.connection) {
 			p.installed, p.since = p.snapshot.Version, time.Now()
 			poke(a.memory.kicks)
 		}
@@ -149,7 +147,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 	}
 	s.Attachments = a.plugger.Attachments()
 	if !sameState(s, p.state) {
-		p.state, p.result, p.hostSide = s, a.renderer.Render(s), render.HostSide(s)
+		p.state, p.result, p.hostSide = s, a.renderer.Render(s), newHostSide(s)
 	}
 	a.recMu.Lock()
 	err = a.rec.Apply(ctx, p.result.Set, look)

@@ -202,7 +202,7 @@ func (s *LearnSpec) parseValue(text string) (err error) {
 		s.Value, err = s.To.Field.parse(text)
 		return err
 	}
-	if !ok || v.and(ones(min(int(s.To.Bits), 128))) != v {
+	if !ok || v.And(ones(min(int(s.To.Bits), 128))) != v {
 		return fmt.Errorf("learn: %q is no number of %d bits", text, s.To.Bits)
 	}
 	s.Value = v

@@ -75,8 +75,8 @@ func MatchOf(list []Term) (m Match, ok bool) {
 
 // agrees tells whether two terms of one field say the same of the bits that both speak of.
 func (t Term) agrees(o Term) bool {
-	both := t.Mask.and(o.Mask)
-	return t.Value.and(both) == o.Value.and(both)
+	both := t.Mask.And(o.Mask)
+	return t.Value.And(both) == o.Value.And(both)
 }
 
 // Is matches the whole field.

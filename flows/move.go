@@ -76,7 +76,7 @@ func parseSetField(s string) (Action, error) {
 		return nil, fmt.Errorf("set_field: unknown field %q", name)
 	}
 	v, m, err := f.parseMasked(value)
-	return SetField{f, v.and(m), m}, err
+	return SetField{f, v.And(m), m}, err
 }
 
 func parseMove(s string) (Action, error) {
@@ -99,7 +99,7 @@ func parseLoad(s string) (Action, error) {
 		return nil, err
 	}
 	v, ok := parseNumber(value)
-	if !ok || v.and(ones(min(int(t.Bits), 128))) != v {
+	if !ok || v.And(ones(min(int(t.Bits), 128))) != v {
 		return nil, fmt.Errorf("load: %q is no number of %d bits", value, t.Bits)
 	}
 	return Load(t, v), nil

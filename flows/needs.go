@@ -80,7 +80,7 @@ func (n Needs) Met(m Match) bool {
 	return slices.ContainsFunc(needsTable[n], func(way Match) bool {
 		return !slices.ContainsFunc(way, func(t Term) bool {
 			has, ok := m.Get(t.Field)
-			return !ok || has.Mask.and(t.Mask) != t.Mask || has.Value.and(t.Mask) != t.Value
+			return !ok || has.Mask.And(t.Mask) != t.Mask || has.Value.And(t.Mask) != t.Value
 		})
 	})
 }

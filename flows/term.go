@@ -17,7 +17,7 @@ type Term struct {
 // 64- and 128-bit registers as registers of 32 bits, of VLAN tags and DSCP one field
 // each. Most terms are so already.
 func (t Term) canonical(out []Term) []Term {
-	t.Value = t.Value.and(t.Mask)
+	t.Value = t.Value.And(t.Mask)
 	value, mask := t.Value.Uint64(), t.Mask.Uint64()
 	switch f := t.Field; {
 	case f >= XReg0 && f <= XXReg3:
@@ -48,7 +48,7 @@ func (t Term) canonical(out []Term) []Term {
 	case f == PacketType && value == 0: // Ethernet, which is what is meant without it
 		return out
 	}
-	t.Value = t.Value.and(t.Mask)
+	t.Value = t.Value.And(t.Mask)
 	return append(out, t)
 }
 

@@ -62,7 +62,8 @@ func (v Value) prefixLen(bits int) (n int, ok bool) {
 	return n, v == prefixMask(bits, n)
 }
 
-func (v Value) and(m Value) Value {
+// And is the value with only those bits that are set in the mask.
+func (v Value) And(m Value) Value {
 	for i := range v {
 		v[i] &= m[i]
 	}
@@ -158,7 +159,7 @@ func (f Field) parse(s string) (Value, error) {
 		}
 	}
 	v, ok := parseNumber(s)
-	if !ok || v.and(f.Ones()) != v {
+	if !ok || v.And(f.Ones()) != v {
 		return Value{}, fmt.Errorf("%s: %q is no number of %d bits", info.name, s, info.bits)
 	}
 	return v, nil

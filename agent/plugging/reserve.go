@@ -1,6 +1,7 @@
 package plugging
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -142,7 +143,7 @@ func (p *Plugger) reserve(ovsdb *db.Client, s state.State, r request, req *wire.
 				return l, refused(ask.MACBy, fmt.Errorf("%s is the virtual router's", l.MAC))
 			}
 		}
-		l.MTU = mtu(r.conf, s)
+		l.MTU = cmp.Or(r.conf.MTU, render.MTU(s))
 		l.OFPort = render.OFPort(l.Addresses[0], self.PodCIDRs)
 		l.Created = time.Now().UnixNano()
 		return l, nil

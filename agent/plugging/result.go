@@ -13,16 +13,7 @@ import (
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/cni/conf"
 	"github.com/sluice-cni/sluice/flows/render"
-	"github.com/sluice-cni/sluice/flows/state"
 )
-
-// mtu is the link maximum of the pod in bytes.
-func mtu(c *conf.Conf, s state.State) int {
-	if c.MTU != 0 {
-		return c.MTU
-	}
-	return render.MTU(s)
-}
 
 // result is what ADD answers, in the version that the configuration asked for: what
 // the plugins before it in a list told, and its own.

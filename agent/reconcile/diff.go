@@ -12,10 +12,6 @@ import (
 // change is an openflow.Change that is being worked out.
 type change struct{ openflow.Change }
 
-func (c change) size() int {
-	return len(c.Add) + len(c.Remove) + len(c.PutGroups) + len(c.RemoveGroups)
-}
-
 // tables are flows and groups, each in their order.
 type tables struct {
 	flows  []flows.Flow
@@ -89,7 +85,7 @@ func diffTables(have, want tables) change {
 // order of owners. Those that are the same are passed over.
 func diffOwners(installed, desired []*render.Owned) change {
 	var c change
-	flows.Walk(installed, desired, compareOwned, func(h, w **render.Owned) {
+	flows.Walk(installed, desired, render.CompareOwned, func(h, w **render.Owned) {
 		var have, want render.Owned
 		if h != nil {
 			have = **h
@@ -104,13 +100,6 @@ func diffOwners(installed, desired []*render.Owned) change {
 	})
 	c.unmove()
 	return c
-}
-
-func compareOwned(a, b *render.Owned) int {
-	if a == b {
-		return 0
-	}
-	return flows.CompareOwners(a.Owner, b.Owner)
 }
 
 // flows adds what turns the flows have into want.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
@@ -124,18 +125,18 @@ func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look Lo
 	all := look == LookAtAll || !r.known
 	r.settleRefused(desired, all)
 	var c change
-	var have []flows.Flow
+	var found tables
 	if all {
-		found, err := dump(ctx, r.sw)
-		if err != nil {
+		var err error
+		if found, err = dump(ctx, r.sw); err != nil {
 			return err
 		}
-		r.drift(found)
-		c, have = diffTables(found, tablesOf(desired)), found.flows
+		c = diffTables(found, tablesOf(desired))
+		r.drift(found, desired, c)
 	} else {
-		c, have = diffOwners(r.installed, desired), nil
+		c = diffOwners(r.installed, desired)
 	}
-	if err := r.put(ctx, c, have, desired); err != nil {
+	if err := r.put(ctx, c, found.flows, desired); err != nil {
 		return err
 	}
 	// What is left of owners that are put aside only another look can tell.
@@ -171,15 +172,19 @@ func (r *Reconciler) groupsDrifted(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	want := tables{groups: render.Result{Set: r.installed}.Groups()}
-	return diffTables(have, want).size() > 0, nil
+	return diffTables(have, want).Size() > 0, nil
 }
 
-// drift counts and reports what others did to the tables since the last pass.
-func (r *Reconciler) drift(found tables) {
+// drift counts and reports what others did to the tables since the last pass: what turns
+// them into what was installed. Mostly that is what is desired still, and c the answer.
+func (r *Reconciler) drift(found tables, desired []*render.Owned, c change) {
 	if !r.known {
 		return
 	}
-	if n := diffTables(found, tablesOf(r.installed)).size(); n > 0 {
+	if !slices.Equal(r.installed, desired) {
+		c = diffTables(found, tablesOf(r.installed))
+	}
+	if n := c.Size(); n > 0 {
 		r.repaired += uint64(n)
 		r.log.Warn("the switch was changed by somebody else and is put right", "flows and groups", n)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -29,9 +28,7 @@ func podsCommand(client func() *api.Client) *cobra.Command {
 			case "":
 				return printPods(cmd.OutOrStdout(), list, time.Now())
 			case "json":
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(list)
+				return printJSON(cmd.OutOrStdout(), list)
 			}
 			return badOutput(output, "json")
 		},

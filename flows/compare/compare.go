@@ -75,8 +75,7 @@ func Sides(from, to Side) Difference {
 
 func owners(from, to render.Result) []Owner {
 	var out []Owner
-	order := func(a, b *render.Owned) int { return flows.CompareOwners(a.Owner, b.Owner) }
-	flows.Walk(from.Set, to.Set, order, func(was, is **render.Owned) {
+	flows.Walk(from.Set, to.Set, render.CompareOwned, func(was, is **render.Owned) {
 		var o Owner
 		var before, after []flows.Flow
 		if was != nil {

@@ -28,6 +28,14 @@ type Owned struct {
 	Groups []flows.Group
 }
 
+// CompareOwned is the order of a Set: that of the owners.
+func CompareOwned(a, b *Owned) int {
+	if a == b {
+		return 0
+	}
+	return flows.CompareOwners(a.Owner, b.Owner)
+}
+
 // same tells whether two make the same tables.
 func (o *Owned) same(other *Owned) bool {
 	return slices.EqualFunc(o.Flows, other.Flows, flows.Flow.Equal) && slices.EqualFunc(o.Groups, other.Groups, flows.Group.Equal)
@@ -123,7 +131,7 @@ func (r *Renderer) Render(s state.State) Result {
 }
 
 func makeOwned(owner flows.Owner, parts []part) *Owned {
-	e := &emitter{owner: owner, cookie: owner.Cookie(0)}
+	e := &emitter{cookie: owner.Cookie(0)}
 	for _, p := range parts {
 		p.emit(e)
 	}
@@ -133,7 +141,6 @@ func makeOwned(owner flows.Owner, parts []part) *Owned {
 
 // emitter takes one owner's flows.
 type emitter struct {
-	owner  flows.Owner
 	cookie flows.Cookie
 	flows  []flows.Flow
 }

@@ -200,7 +200,7 @@ func (d *decoder) action(typ uint16) (a flows.Action, known bool) {
 		return flows.DecTTL{}, true
 	case actionSetField:
 		t, strange := d.oxm()
-		t.Value = and(t.Value, t.Mask)
+		t.Value = t.Value.And(t.Mask)
 		return flows.SetField(t), strange == ""
 	case actionCopyField:
 		return d.copyField()

@@ -51,7 +51,7 @@ func (c *Conn) Apply(ctx context.Context, change Change) error {
 			return fmt.Errorf("put %d meters, before any flow is changed: %w", len(change.PutMeters), err)
 		}
 	}
-	if change.size() > 0 {
+	if change.Size() > 0 {
 		b := &bundle{Change: change, c: c, closed: make(chan error, 1), committed: make(chan error, 1)}
 		if err := b.run(ctx); err != nil {
 			return fmt.Errorf("change flows: %w", err)
@@ -87,7 +87,7 @@ type refusal struct {
 // it is committed: the switch leaves a message that it cannot decode out of the
 // bundle, answers with an error, and would commit the rest.
 func (b *bundle) run(ctx context.Context) error {
-	b.call = b.c.begin(b.size()+3, b.handle)
+	b.call = b.c.begin(b.Size()+3, b.handle)
 	defer b.c.end(b.call)
 	b.c.mu.Lock()
 	b.id = b.c.nextBundle
@@ -97,7 +97,7 @@ func (b *bundle) run(ctx context.Context) error {
 	err := b.fill(ctx)
 	if err == nil {
 		if err = b.c.await(ctx, b.call, b.closed); err != nil {
-			err = fmt.Errorf("wait until the switch has taken %d messages: %w", b.size(), err)
+			err = fmt.Errorf("wait until the switch has taken %d messages: %w", b.Size(), err)
 		}
 	}
 	b.c.mu.Lock()
@@ -115,9 +115,9 @@ func (b *bundle) run(ctx context.Context) error {
 
 // fill writes all up to the close.
 func (b *bundle) fill(ctx context.Context) error {
-	e := encoder{b: make([]byte, 0, min(chunk+chunk/4, 512+256*b.size()))}
+	e := encoder{b: make([]byte, 0, min(chunk+chunk/4, 512+256*b.Size()))}
 	e.bundleControl(b.call.base, b.id, bundleOpen)
-	for i := range b.size() {
+	for i := range b.Size() {
 		if b.message(&e, i); e.err != nil {
 			return &ChangeError{[]error{b.about(i, e.err)}}
 		}
@@ -125,24 +125,24 @@ func (b *bundle) fill(ctx context.Context) error {
 			continue
 		}
 		if err := b.c.send(ctx, e.b); err != nil {
-			return fmt.Errorf("send message %d of %d: %w", i+1, b.size(), err)
+			return fmt.Errorf("send message %d of %d: %w", i+1, b.Size(), err)
 		}
 		e.b = e.b[:0]
 	}
-	e.bundleControl(b.xid(b.size()), b.id, bundleClose)
+	e.bundleControl(b.xid(b.Size()), b.id, bundleClose)
 	if err := b.c.send(ctx, e.b); err != nil {
-		return fmt.Errorf("send the last of %d messages: %w", b.size(), err)
+		return fmt.Errorf("send the last of %d messages: %w", b.Size(), err)
 	}
 	return nil
 }
 
 // commit makes the change, whatever becomes of the caller.
 func (b *bundle) commit() error {
-	b.c.busy.Add(int64(b.size()))
-	defer b.c.busy.Add(-int64(b.size()))
-	b.c.patience(b.call, b.c.timing.answer+time.Duration(b.size())*b.c.timing.perMessage)
+	b.c.busy.Add(int64(b.Size()))
+	defer b.c.busy.Add(-int64(b.Size()))
+	b.c.patience(b.call, b.c.timing.answer+time.Duration(b.Size())*b.c.timing.perMessage)
 	var e encoder
-	e.bundleControl(b.xid(b.size()+1), b.id, bundleCommit)
+	e.bundleControl(b.xid(b.Size()+1), b.id, bundleCommit)
 	err := b.c.send(context.Background(), e.b)
 	if err == nil {
 		err = b.c.await(context.Background(), b.call, b.committed)
@@ -155,14 +155,14 @@ func (b *bundle) commit() error {
 	case len(b.refused) > 0:
 		return b.refusals(b.refused)
 	case errors.As(err, &refusedCommit):
-		return fmt.Errorf("commit %d messages: nothing has been changed: %w", b.size(), err)
+		return fmt.Errorf("commit %d messages: nothing has been changed: %w", b.Size(), err)
 	}
 	if errors.Is(err, ErrNoAnswer) {
 		// Nobody knows now what the switch holds: begin again.
-		b.c.fail(fmt.Errorf("commit %d messages: %w", b.size(), err))
+		b.c.fail(fmt.Errorf("commit %d messages: %w", b.Size(), err))
 		err = b.c.cause
 	}
-	return fmt.Errorf("commit %d messages: %w", b.size(), err)
+	return fmt.Errorf("commit %d messages: %w", b.Size(), err)
 }
 
 // discard forgets the bundle; the switch would do so itself after 10 seconds.
@@ -186,12 +186,12 @@ func (b *bundle) handle(i int, m message) {
 		answer = fmt.Errorf("%s instead of %s", m.kind, kindBundleControl)
 	}
 	switch i--; {
-	case i == b.size():
+	case i == b.Size():
 		if answer == nil {
 			answer = b.expect(m, bundleCloseReply)
 		}
 		tell(b.closed, answer)
-	case i == b.size()+1:
+	case i == b.Size()+1:
 		if answer == nil {
 			answer = b.expect(m, bundleCommitReply)
 		}
@@ -200,7 +200,7 @@ func (b *bundle) handle(i int, m message) {
 	case i < 0:
 		tell(b.closed, fmt.Errorf("open a bundle: %w", answer))
 	default:
-		if refused, ok := errors.AsType[*Error](answer); ok && len(b.refused) < b.size() {
+		if refused, ok := errors.AsType[*Error](answer); ok && len(b.refused) < b.Size() {
 			b.refused = append(b.refused, refusal{i, refused})
 		}
 	}

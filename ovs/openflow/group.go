@@ -173,9 +173,7 @@ func (d *decoder) groupDesc() GroupEntry {
 	}
 	body.fail(buckets.err)
 	for body.more() {
-		typ, n := body.u16(), int(body.u16())
-		prop := body.sub(n - 4)
-		body.skip(min(padded(n)-n, len(body.b)))
+		typ, prop := body.property()
 		if odd := prop.selection(typ, &entry.Group); odd != "" {
 			entry.Strange = odd
 		}
@@ -197,9 +195,7 @@ func (d *decoder) bucket() (b flows.Bucket, strange string) {
 	b.Actions = actions.actions()
 	body.fail(actions.err)
 	for body.more() {
-		typ, n := body.u16(), int(body.u16())
-		prop := body.sub(n - 4)
-		body.skip(min(padded(n)-n, len(body.b)))
+		typ, prop := body.property()
 		switch typ {
 		case bucketWeight:
 			b.Weight = prop.u16()

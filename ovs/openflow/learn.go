@@ -123,7 +123,7 @@ func (d *decoder) learnSpec(head uint16) (s flows.LearnSpec, known bool) {
 	} else if n <= 128 {
 		w := immediate(n)
 		copy(s.Value[16-w:], d.take(w))
-		known = s.Value == and(s.Value, flows.LowBits(int(n)))
+		known = s.Value == s.Value.And(flows.LowBits(int(n)))
 	}
 	if !known || s.Kind == flows.LearnOutput {
 		return s, known

@@ -109,10 +109,3 @@ func (d *decoder) note() (a flows.Action, known bool) {
 	}
 	return flows.Note{Bytes: string(b)}, true
 }
-
-func and(v, mask flows.Value) flows.Value {
-	for i := range v {
-		v[i] &= mask[i]
-	}
-	return v
-}

@@ -75,9 +75,9 @@ type Change struct {
 type BucketID struct{ Group, Bucket uint32 }
 
 // Empty tells whether there is nothing to do.
-func (c Change) Empty() bool { return c.size()+len(c.PutMeters)+len(c.RemoveMeters) == 0 }
+func (c Change) Empty() bool { return c.Size()+len(c.PutMeters)+len(c.RemoveMeters) == 0 }
 
-// size is the number of messages that the bundle has.
-func (c Change) size() int {
+// Size is the number of messages that the bundle has, meters not being in it.
+func (c Change) Size() int {
 	return len(c.PutGroups) + len(c.RemoveBuckets) + len(c.InsertBuckets) + len(c.Remove) + len(c.Add) + len(c.RemoveGroups)
 }

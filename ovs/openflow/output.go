@@ -159,9 +159,7 @@ func (d *decoder) controller2() (a flows.Action, known bool) {
 	d.skip(6)
 	known = true
 	for d.more() {
-		typ, n := d.u16(), int(d.u16())
-		prop := d.sub(n - 4)
-		d.skip(min(padded(n)-n, len(d.b)))
+		typ, prop := d.property()
 		switch typ {
 		case controllerMaxLen:
 			c.MaxLen = prop.u16()

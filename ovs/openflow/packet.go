@@ -67,9 +67,7 @@ const (
 func (d *decoder) packetIn2() PacketIn {
 	p := PacketIn{Cookie: reservedCookie}
 	for d.more() {
-		typ, n := d.u16(), int(d.u16())
-		prop := d.sub(n - 4)
-		d.skip(min(padded(n)-n, len(d.b)))
+		typ, prop := d.property()
 		switch typ {
 		case packetData:
 			p.Packet = prop.b
@@ -237,4 +235,12 @@ func (e *encoder) property(typ uint16, body func()) {
 	body()
 	e.length(start+2, start)
 	e.pad(start)
+}
+
+// property reads one of a list of properties, and the padding behind it.
+func (d *decoder) property() (typ uint16, body decoder) {
+	typ, n := d.u16(), int(d.u16())
+	body = d.sub(n - 4)
+	d.skip(min(padded(n)-n, len(d.b)))
+	return typ, body
 }
