@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"net"
 	"net/netip"
 	"os"
@@ -15,9 +14,8 @@ import (
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/source/manifests"
 	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // sluicectl runs it and returns what it prints and its exit status.
 func sluicectl(t *testing.T, args ...string) (stdout, stderr string, status int) {
@@ -29,22 +27,6 @@ func sluicectl(t *testing.T, args ...string) (stdout, stderr string, status int)
 	cmd.SetErr(&err)
 	status = run(t.Context(), cmd, &err)
 	return out.String(), err.String(), status
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v (go test ./cmd/sluicectl -update writes it)", err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (go test ./cmd/sluicectl -update writes it anew); got:\n%s", path, got)
-	}
 }
 
 // fakeAgent answers /state only.
@@ -113,7 +95,7 @@ func TestDiffOfDirectories(t *testing.T) {
 			if status != c.status || stderr != "" {
 				t.Errorf("exit status %d, want %d: %s", status, c.status, stderr)
 			}
-			golden(t, "testdata/diff-"+c.name+".golden", stdout)
+			golden.Check(t, "testdata/diff-"+c.name+".golden", stdout)
 		})
 	}
 }
@@ -136,7 +118,7 @@ func TestDiffOfTheRunningNode(t *testing.T) {
 	if status != 1 || stderr != "" {
 		t.Errorf("exit status %d: %s", status, stderr)
 	}
-	golden(t, "testdata/diff-running.golden", stdout)
+	golden.Check(t, "testdata/diff-running.golden", stdout)
 	// Its cables and facts are its own: the same objects change nothing.
 	stdout, stderr, status = sluicectl(t, "diff", "--socket", socket, "-f", "testdata/old", "--node", "n1")
 	if status != 0 || stdout != "" {

@@ -1,10 +1,8 @@
 package compare_test
 
 import (
-	"flag"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,37 +16,16 @@ import (
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/flows/state/statetest"
+	"github.com/sluice-cni/sluice/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestGolden compares the two documents (each a state.State, the second only
 // the nodes, pods or facts that are other) of each testdata/NAME.yaml and holds the text against NAME.diff.
 func TestGolden(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/*.yaml")
-	if err != nil || len(inputs) == 0 {
-		t.Fatalf("no inputs: %v", err)
-	}
-	for _, in := range inputs {
-		name := strings.TrimSuffix(in, ".yaml")
-		t.Run(filepath.Base(name), func(t *testing.T) {
-			from, to := readStates(t, in)
-			got := compare.Sides(compare.Render(from), compare.Render(to)).String()
-			path := name + ".diff"
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatalf("%v (go test ./flows/compare -update writes it)", err)
-			}
-			if got != string(want) {
-				t.Errorf("%s differs (go test ./flows/compare -update writes it anew); got:\n%s", path, got)
-			}
-		})
-	}
+	golden.Each(t, func(t *testing.T, input, name string) {
+		from, to := readStates(t, input)
+		golden.Check(t, name+".diff", compare.Sides(compare.Render(from), compare.Render(to)).String())
+	})
 }
 
 func readStates(t *testing.T, path string) (from, to state.State) {

@@ -1,10 +1,8 @@
 package render_test
 
 import (
-	"flag"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,50 +15,26 @@ import (
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/flows/state/statetest"
+	"github.com/sluice-cni/sluice/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestGolden renders each testdata/NAME.yaml (a state.State) and holds the flows
 // against NAME.flows (ovs-ofctl's text) and the host's side against NAME.host.
 func TestGolden(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/*.yaml")
-	if err != nil || len(inputs) == 0 {
-		t.Fatalf("no inputs: %v", err)
-	}
-	for _, in := range inputs {
-		name := strings.TrimSuffix(in, ".yaml")
-		t.Run(filepath.Base(name), func(t *testing.T) {
-			s := readState(t, in)
-			r := render.Tables(s)
-			var b strings.Builder
-			for _, c := range r.Conflicts {
-				b.WriteString("# conflict: " + c.String() + "\n")
-			}
-			owners := r.Owners()
-			for _, f := range r.Flows() {
-				b.WriteString("# " + owners[f.Cookie.Owner()].String() + ": " + f.Cookie.Rule().String() + "\n" + f.String() + "\n")
-			}
-			golden(t, name+".flows", b.String())
-			golden(t, name+".host", render.HostSide(s).String())
-		})
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
+	golden.Each(t, func(t *testing.T, input, name string) {
+		s := readState(t, input)
+		r := render.Tables(s)
+		var b strings.Builder
+		for _, c := range r.Conflicts {
+			b.WriteString("# conflict: " + c.String() + "\n")
 		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v (go test ./flows/render -update writes it)", err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (go test ./flows/render -update writes it anew); got:\n%s", path, got)
-	}
+		owners := r.Owners()
+		for _, f := range r.Flows() {
+			b.WriteString("# " + owners[f.Cookie.Owner()].String() + ": " + f.Cookie.Rule().String() + "\n" + f.String() + "\n")
+		}
+		golden.Check(t, name+".flows", b.String())
+		golden.Check(t, name+".host", render.HostSide(s).String())
+	})
 }
 
 func readState(t *testing.T, path string) state.State {

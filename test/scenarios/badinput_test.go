@@ -377,9 +377,7 @@ func TestMalformedManifests(t *testing.T) {
 	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Exec(testContext(t), "node/n1", "ovs-ofctl", "-O", "OpenFlow15", "del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt"); err != nil {
-		t.Fatal(err)
-	}
+	ofctl(t, l, "node/n1", "del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt")
 	again := make(chan error, 1)
 	go func() { again <- l.Start(context.Background(), "n1", lab.Agent) }()
 	eventually(t, "the last good state is in force", func() error {
@@ -408,9 +406,7 @@ func TestMalformedManifests(t *testing.T) {
 	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Exec(testContext(t), "node/n1", "ovs-ofctl", "-O", "OpenFlow15", "del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt"); err != nil {
-		t.Fatal(err)
-	}
+	ofctl(t, l, "node/n1", "del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt")
 	if err := os.Remove(memory); err != nil {
 		t.Fatal(err)
 	}

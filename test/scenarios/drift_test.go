@@ -18,37 +18,13 @@ var (
 	hostRepaired   = slow.Bound(5 * time.Second)
 )
 
-// within is eventually with another bound; it tells how long it took.
-func within(t *testing.T, bound time.Duration, what string, ask func() error) time.Duration {
-	t.Helper()
-	began := time.Now()
-	for {
-		err := ask()
-		took := time.Since(began)
-		if err == nil {
-			return took
-		}
-		if took > bound {
-			t.Fatalf("%s: not within %s: %v", what, bound, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 // TestTheSwitchIsPutRight: whatever somebody does to the tables by hand is undone, and
 // counted.
 func TestTheSwitchIsPutRight(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 2})
 	n1 := node(t, l, "n1")
 	bridge := "unix:" + n1.OVSRunDir + "/br-sluice.mgmt"
-	ofctl := func(args ...string) string {
-		t.Helper()
-		out, err := l.Exec(testContext(t), "node/n1", append([]string{"ovs-ofctl", "-O", "OpenFlow15"}, args...)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(out)
-	}
+	ofctl := func(args ...string) string { t.Helper(); return ofctl(t, l, "node/n1", args...) }
 	want := dumpFlows(t, l, n1)
 	groups := ofctl("dump-groups", bridge)
 	var route string // of n2's pods
@@ -120,11 +96,8 @@ func TestTheSwitchIsPutRight(t *testing.T) {
 // dumpFlows are a node's flows without their counters, as ovs-ofctl sorts them.
 func dumpFlows(t *testing.T, l *lab.Lab, n lab.NodeListing) string {
 	t.Helper()
-	out, err := l.Exec(testContext(t), "node/"+n.Name, "ovs-ofctl", "-O", "OpenFlow15", "--no-stats", "--no-names", "dump-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	out := ofctl(t, l, "node/"+n.Name, "--no-stats", "--no-names", "dump-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
@@ -143,14 +116,7 @@ func matchOf(key string) string { return withoutCookie(key) }
 func TestTheHostsSideIsPutRight(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 2})
 	n1 := node(t, l, "n1")
-	run := func(argv ...string) string {
-		t.Helper()
-		out, err := l.Exec(testContext(t), "node/n1", argv...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(out)
-	}
+	run := func(argv ...string) string { t.Helper(); return on(t, l, "node/n1", argv...) }
 	veth := ""
 	for _, p := range statusOf(t, n1).Ports {
 		if p.Pod == "default/a1" {
@@ -249,14 +215,7 @@ func reachesAll(t *testing.T, l *lab.Lab) {
 func TestWhatIsForeignStays(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 1})
 	n1 := node(t, l, "n1")
-	run := func(argv ...string) string {
-		t.Helper()
-		out, err := l.Exec(testContext(t), "node/n1", argv...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(out)
-	}
+	run := func(argv ...string) string { t.Helper(); return on(t, l, "node/n1", argv...) }
 	for _, add := range []string{
 		"nft add table inet theirs",
 		"nft add chain inet theirs forward { type filter hook forward priority 0 \\; }",

@@ -177,17 +177,40 @@ func statusOf(t *testing.T, n lab.NodeListing) api.Status {
 // eventually asks until it is told nil; the last answer is the failure.
 func eventually(t *testing.T, what string, ask func() error) {
 	t.Helper()
-	end := time.Now().Add(bound)
+	within(t, bound, what, ask)
+}
+
+// within is eventually with another bound; it tells how long it took.
+func within(t *testing.T, bound time.Duration, what string, ask func() error) time.Duration {
+	t.Helper()
+	began := time.Now()
 	for {
 		err := ask()
+		took := time.Since(began)
 		if err == nil {
-			return
+			return took
 		}
-		if time.Now().After(end) {
+		if took > bound {
 			t.Fatalf("%s: not within %s: %v", what, bound, err)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// on runs a program in a place of the lab, and returns what it prints.
+func on(t *testing.T, l *lab.Lab, place string, argv ...string) string {
+	t.Helper()
+	out, err := l.Exec(testContext(t), place, argv...)
+	if err != nil {
+		t.Fatalf("%s: %v: %v: %s", place, argv, err, out)
+	}
+	return string(out)
+}
+
+// ofctl runs ovs-ofctl on a node.
+func ofctl(t *testing.T, l *lab.Lab, place string, args ...string) string {
+	t.Helper()
+	return on(t, l, place, append([]string{"ovs-ofctl", "-O", "OpenFlow15"}, args...)...)
 }
 
 func executable(name string) string { return filepath.Join(binDir, name) }

@@ -268,13 +268,7 @@ func TestCHECKAfterSomebodyTookFlowsOut(t *testing.T) {
 	if c := cni(t, n, call{verb: "CHECK", container: "c1", netns: ns, conf: conf}); c.failed {
 		t.Fatal(c.text)
 	}
-	ofctl := func(args ...string) {
-		t.Helper()
-		if out, err := l.Exec(testContext(t), "node/n1", append([]string{"ovs-ofctl", "-O", "OpenFlow15"}, args...)...); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
-	ofctl("del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt", "table=1,in_port=258")
+	ofctl(t, l, "node/n1", "del-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt", "table=1,in_port=258")
 	eventually(t, "the agent has put it back", func() error {
 		if c := cni(t, n, call{verb: "CHECK", container: "c1", netns: ns, conf: conf}); c.failed {
 			return errors.New(c.text)

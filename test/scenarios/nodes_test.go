@@ -84,11 +84,7 @@ func TestANodeGetsAnotherAddress(t *testing.T) {
 	reached(t, l, "a1", "a2")
 	n2 := node(t, l, "n2")
 	device := statusOf(t, n2).Tunnel.Device
-	for _, argv := range [][]string{{"ip", "address", "add", "10.9.0.102/24", "dev", device}} {
-		if out, err := l.Exec(testContext(t), "node/n2", argv...); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
+	on(t, l, "node/n2", "ip", "address", "add", "10.9.0.102/24", "dev", device)
 	rewriteNode(t, l, "n2", []string{"n1", "n2"}, func(s string) string { return strings.ReplaceAll(s, "10.9.0.2", "10.9.0.102") })
 	ledTo(t, l, "n1", n2.PodCIDRs[0], "10.9.0.102")
 	reached(t, l, "a1", "a2")

@@ -55,19 +55,16 @@ func TestNothingLearnsAndNoBridgeForwards(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 2})
 	for _, name := range []string{"n1", "n2"} {
 		n := node(t, l, name)
-		dump, err := l.Exec(testContext(t), "node/"+name, "ovs-ofctl", "-O", "OpenFlow15", "dump-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(dump), "goto_table") {
+		dump := ofctl(t, l, "node/"+name, "dump-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt")
+		if !strings.Contains(dump, "goto_table") {
 			t.Fatalf("no flows dumped: %s", dump)
 		}
 		for _, word := range []string{"NORMAL", "FLOOD", "ALL", "learn(", "CONTROLLER"} {
-			if strings.Contains(string(dump), word) {
+			if strings.Contains(dump, word) {
 				t.Errorf("%s: a flow says %s:\n%s", name, word, dump)
 			}
 		}
-		err = netns.Do(n.Netns, func() error {
+		err := netns.Do(n.Netns, func() error {
 			links, err := netlink.LinkList()
 			for _, link := range links {
 				if link.Type() == "bridge" {
@@ -135,9 +132,7 @@ func TestRenderedLinesLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"del-flows", bridge}, {"bundle", bridge, path}} {
-		if _, err := l.Exec(testContext(t), "node/n1", append([]string{"ovs-ofctl", "-O", "OpenFlow15"}, args...)...); err != nil {
-			t.Fatal(err)
-		}
+		ofctl(t, l, "node/n1", args...)
 	}
 	compare(t, "loaded by ovs-ofctl", typed(t, l, n), want)
 }
@@ -145,11 +140,7 @@ func TestRenderedLinesLoad(t *testing.T) {
 // typed dumps a node's switch by ovs-ofctl, independently of the agent.
 func typed(t *testing.T, l *lab.Lab, n lab.NodeListing) []flows.Flow {
 	t.Helper()
-	dump, err := l.Exec(testContext(t), "node/"+n.Name, "ovs-ofctl", "-O", "OpenFlow15", "--no-names", "dump-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parse(t, string(dump))
+	return parse(t, ofctl(t, l, "node/"+n.Name, "--no-names", "dump-flows", "unix:"+n.OVSRunDir+"/br-sluice.mgmt"))
 }
 
 func parse(t *testing.T, text string) []flows.Flow {
