@@ -30,6 +30,9 @@ type fakeSwitch struct {
 	lost    chan struct{}
 	// events are what Watch tells of; nil tells of nothing.
 	events chan openflow.FlowEvent
+	// unwatchable is why it cannot be watched.
+	unwatchable error
+	closed      bool
 }
 
 func newFake() *fakeSwitch {
@@ -98,6 +101,9 @@ func (s *fakeSwitch) Apply(_ context.Context, c openflow.Change) error {
 }
 
 func (s *fakeSwitch) Watch(context.Context) (<-chan openflow.FlowEvent, error) {
+	if s.unwatchable != nil {
+		return nil, s.unwatchable
+	}
 	if s.events == nil {
 		ended := make(chan openflow.FlowEvent)
 		close(ended)
@@ -107,7 +113,7 @@ func (s *fakeSwitch) Watch(context.Context) (<-chan openflow.FlowEvent, error) {
 }
 
 func (s *fakeSwitch) Lost() <-chan struct{} { return s.lost }
-func (s *fakeSwitch) Close() error          { return nil }
+func (s *fakeSwitch) Close() error          { s.closed = true; return nil }
 
 // holds compares what the switch has with a set.
 func (s *fakeSwitch) holds(set ...*render.Owned) bool {

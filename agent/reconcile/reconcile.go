@@ -101,15 +101,7 @@ func (r *Reconciler) Apply(ctx context.Context, desired []*render.Owned, look Lo
 func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look Look) error {
 	r.disconnectIfLost()
 	if r.sw == nil {
-		sw, err := r.dial(ctx)
-		if err != nil {
-			return err
-		}
-		r.sw = sw
-		r.forget()
-		r.connection++
-		clear(r.refused) // another switch may be another version
-		if err := r.watch(ctx); err != nil {
+		if err := r.open(ctx); err != nil {
 			return err
 		}
 	}
@@ -144,25 +136,38 @@ func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look Lo
 	return nil
 }
 
-// watch passes on that others change the switch's flows, for as long as it is there.
-// What the switch learns, and forgets, it does itself.
-func (r *Reconciler) watch(ctx context.Context) error {
-	events, err := r.sw.Watch(ctx)
+// open dials a switch and passes on what others do to its flows. One that cannot be
+// watched is let go: drift in it would not be noticed.
+func (r *Reconciler) open(ctx context.Context) error {
+	sw, err := r.dial(ctx)
 	if err != nil {
 		return err
 	}
-	go func() { // ends with the connection
-		for e := range events {
-			if e.Kind == openflow.FlowsOwn || e.Flow.Cookie.Kind() == flows.OwnerLearned {
-				continue
-			}
-			select {
-			case r.drifted <- struct{}{}:
-			default:
-			}
-		}
-	}()
+	events, err := sw.Watch(ctx)
+	if err != nil {
+		_ = sw.Close()
+		return err
+	}
+	go r.follow(events)
+	r.sw = sw
+	r.forget()
+	r.connection++
+	clear(r.refused) // another switch may be another version
 	return nil
+}
+
+// follow tells of others' changes until the connection ends. What the switch learns, and
+// forgets, it does itself.
+func (r *Reconciler) follow(events <-chan openflow.FlowEvent) {
+	for e := range events {
+		if e.Kind == openflow.FlowsOwn || e.Flow.Cookie.Kind() == flows.OwnerLearned {
+			continue
+		}
+		select {
+		case r.drifted <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // groupsDrifted tells whether the switch has other groups than it was left with.

@@ -125,6 +125,24 @@ func TestWhatOthersDoIsNoticed(t *testing.T) {
 	}
 }
 
+func TestASwitchThatCannotBeWatchedIsLetGo(t *testing.T) {
+	first, second := newFake(), newFake()
+	first.unwatchable = errors.New("no answer")
+	second.events = make(chan openflow.FlowEvent)
+	r := reconciler(first, second)
+	a := owned("a", flow(0, 1))
+	if err := r.Apply(t.Context(), []*render.Owned{a}, reconcile.Trust); !errors.Is(err, first.unwatchable) || r.Connected() || !first.closed {
+		t.Fatalf("got %v, connected %v, closed %v", err, r.Connected(), first.closed)
+	}
+	apply(t, r, reconcile.Trust, a)
+	second.events <- openflow.FlowEvent{Kind: openflow.FlowAdded, Flow: flow(0, 2)}
+	close(second.events)
+	<-r.Drifted()
+	if !second.holds(a) || r.Connection() != 1 {
+		t.Errorf("holds %v, connection %d", second.flows, r.Connection())
+	}
+}
+
 func TestGroupsAreLookedAtByThemselves(t *testing.T) {
 	sw := newFake()
 	r := reconciler(sw)
