@@ -118,10 +118,12 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 func TestServerInfoIsTheServers(t *testing.T) {
 	ovs, c := start(t)
 	ovs.Vsctl("set", "open_vswitch", ".", "ovs_version=1.2.3", "db_version=4.5.6", "external_ids:system-id=me")
+	// What another client wrote reaches the mirror after that client has its answer.
+	eventually(t, c, "the three values", func() bool {
+		info := c.Server()
+		return info.OVSVersion == "1.2.3" && info.DBVersion == "4.5.6" && info.SystemID == "me"
+	})
 	info := c.Server()
-	if info.OVSVersion != "1.2.3" || info.DBVersion != "4.5.6" || info.SystemID != "me" {
-		t.Errorf("got %+v", info)
-	}
 	for _, want := range []string{"netdev", "system"} {
 		if !strings.Contains(" "+strings.Join(info.DatapathTypes, " ")+" ", " "+want+" ") {
 			t.Errorf("datapath types %v lack %s", info.DatapathTypes, want)
