@@ -1,0 +1,10 @@
+package openflow
+
+import "github.com/sluice-cni/sluice/flows"
+
+// AddMessage is the flow mod that puts a flow in.
+func AddMessage(xid uint32, f flows.Flow) ([]byte, error) {
+	var e encoder
+	e.addFlow(xid, f)
+	return e.b, e.err
+}
