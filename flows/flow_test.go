@@ -209,6 +209,24 @@ func TestTheMatchMethodsLeaveTheirReceiverAlone(t *testing.T) {
 	}
 }
 
+func TestATermWithoutBitsSaysNothing(t *testing.T) {
+	base := flows.Match{}.InPort(1)
+	for f := range flows.NumFields {
+		if got := base.Masked(f, flows.Uint(1), flows.Value{}); f != flows.InPort && !f.Variable() && f.Maskable() && !got.Equal(base) {
+			t.Errorf("%v: %v", f, got)
+		}
+	}
+	for _, line := range []string{"vlan_tci=0/0xa000", "vlan_tci=0/0", "ct_state=+dnat", "nw_src=10.0.0.1/0", "reg1=5/0"} {
+		f, _, err := flows.Parse("in_port=1," + line + " actions=drop")
+		if err != nil || len(f.Match) > 2 || strings.HasSuffix(f.Match.String(), "/0") {
+			t.Errorf("%s: %v, %v", line, f, err)
+		}
+	}
+	if m := (flows.Match{}).Masked(flows.TunMetadata0, flows.Value{}, flows.Value{}); m.String() != "tun_metadata0" {
+		t.Errorf("a tunnel option is there: %q", m)
+	}
+}
+
 func TestTableNumbersAndNamesAreUnique(t *testing.T) {
 	names := map[string]bool{}
 	last := -1

@@ -15,7 +15,7 @@ type Term struct {
 
 // canonical appends the term in the fields and bits in which a switch describes it:
 // 64- and 128-bit registers as registers of 32 bits, of VLAN tags and DSCP one field
-// each. Most terms are so already.
+// each. Most terms are so already; one that says nothing is left out.
 func (t Term) canonical(out []Term) []Term {
 	t.Value = t.Value.And(t.Mask)
 	value, mask := t.Value.Uint64(), t.Mask.Uint64()
@@ -30,7 +30,7 @@ func (t Term) canonical(out []Term) []Term {
 	case f == IPTOS:
 		return append(out, Term{IPDSCP, Uint(value >> 2), IPDSCP.Ones()})
 	case f == VLANVID:
-		return append(out, Term{VLANTCI, Uint(value & 0x1fff), Uint(mask & 0x1fff)})
+		t = Term{VLANTCI, Uint(value & 0x1fff), Uint(mask & 0x1fff)}
 	case f == VLANPCP:
 		return append(out, Term{VLANTCI, Uint(value&7<<13 | vlanPresent), Uint(0xe000 | vlanPresent)})
 	case f == VLANTCI && mask&0xe000 != 0 && value&0x1fff == 0:
@@ -46,6 +46,9 @@ func (t Term) canonical(out []Term) []Term {
 	case f == TCPFlags && mask&0xfff == 0xfff:
 		t.Mask = f.Ones()
 	case f == PacketType && value == 0: // Ethernet, which is what is meant without it
+		return out
+	}
+	if t.Mask == (Value{}) && !t.Field.Variable() { // of a tunnel option it says that it is there
 		return out
 	}
 	t.Value = t.Value.And(t.Mask)
