@@ -42,6 +42,9 @@ func (t GroupType) String() string {
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
+// MaxBucket is the highest number of a bucket, OFPG_BUCKET_MAX: those above mean others.
+const MaxBucket uint32 = 0xffffff00
+
 // Bucket is one choice of a group.
 type Bucket struct {
 	ID uint32

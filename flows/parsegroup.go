@@ -123,7 +123,9 @@ func (b *Bucket) parseWord(word string) (known bool, err error) {
 	}
 	switch name {
 	case "bucket_id":
-		err = parseUint(value, 32, &b.ID)
+		if err = parseUint(value, 32, &b.ID); err == nil && b.ID > MaxBucket {
+			err = fmt.Errorf("bucket_id:%d: the highest is %d", b.ID, MaxBucket)
+		}
 	case "weight":
 		err = parseUint(value, 16, &b.Weight)
 	case "watch_port":

@@ -209,6 +209,9 @@ func (d *decoder) bucket() (b flows.Bucket, strange string) {
 		body.fail(prop.err)
 	}
 	d.fail(body.err)
+	if b.ID > flows.MaxBucket {
+		strange = fmt.Sprintf("a bucket's number that means others: %#x", b.ID)
+	}
 	return b, strange
 }
 
