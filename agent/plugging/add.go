@@ -93,7 +93,7 @@ func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, l l
 	// The port's number is settled, so the flows need not wait for the port.
 	g.Go(func() error {
 		defer parts.begin("flows")()
-		return p.node.Sync(gctx)
+		return p.flowsIn(gctx)
 	})
 	g.Go(func() (err error) {
 		end := parts.begin("cable")
@@ -115,15 +115,27 @@ func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, l l
 	if got := uint32(port.OFPort); got != l.OFPort {
 		l.OFPort = got
 		p.attach.update(l)
-		if err := p.node.Sync(ctx); err != nil {
+		if err := p.flowsIn(ctx); err != nil {
 			return l, cniError(err)
 		}
 	}
 	if err := p.node.Refused(render.AttachmentName(l.Attachment)); err != nil {
 		return l, cniError(err)
 	}
+	if err := ctx.Err(); err != nil {
+		return l, tryAgain("plugged in too late: %v", context.Cause(ctx))
+	}
 	p.attach.plugged(l)
 	return l, nil
+}
+
+// flowsIn returns when the node's flows are those of its attachments. Whatever keeps
+// them may be better soon.
+func (p *Plugger) flowsIn(ctx context.Context) error {
+	if err := p.node.Sync(ctx); err != nil {
+		return tryAgain("the flows are not in place: %v", err)
+	}
+	return nil
 }
 
 // addPort makes the host's end a port, and returns it when it has its number.

@@ -1,6 +1,7 @@
 package plugging
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/sluice-cni/sluice/cni/conf"
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/cni/wire/server"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
@@ -86,10 +88,14 @@ func tryAgain(format string, args ...any) error {
 // cniError gives errors that are somebody's fault their code.
 func cniError(err error) error {
 	var ns *plug.NetNSError
+	var said *types.Error
 	switch {
+	case errors.As(err, &said):
+		return said
 	case errors.As(err, &ns):
 		return types.NewError(types.ErrInvalidEnvironmentVariables, "CNI_NETNS: "+err.Error(), "")
-	case errors.Is(err, db.ErrNotConnected), errors.Is(err, db.ErrUnknownOutcome), errors.Is(err, db.ErrNoBridge):
+	case errors.Is(err, db.ErrNotConnected), errors.Is(err, db.ErrUnknownOutcome), errors.Is(err, db.ErrNoBridge),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, server.ErrHungUp), errors.Is(err, server.ErrStopping):
 		return tryAgain("%v", err)
 	}
 	return types.NewError(types.ErrInternal, err.Error(), "")

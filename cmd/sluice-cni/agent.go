@@ -10,10 +10,16 @@ import (
 	"github.com/sluice-cni/sluice/cni/wire"
 )
 
-// ask sends a request to the agent and waits for its response until the deadline.
-// The error says in words what went wrong, with the socket's path.
-func ask(socket string, req *wire.Request, deadline time.Time) (*wire.Response, error) {
-	c, err := dial(socket, deadline)
+// answerMargin is for an agent whose time is up to take back what it did and to say
+// what it waited for.
+const answerMargin = 2 * time.Second
+
+// ask sends a request to the agent and waits for its response: for a sign of life until
+// alive, then for as long as the request says, and a little longer. The error says in
+// words what went wrong, with the socket's path.
+func ask(socket string, req *wire.Request, alive time.Duration) (*wire.Response, error) {
+	began := time.Now()
+	c, err := dial(socket, began.Add(alive))
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the Sluice agent at %s: %w", socket, err)
 	}
@@ -21,14 +27,25 @@ func ask(socket string, req *wire.Request, deadline time.Time) (*wire.Response, 
 	// An agent that refuses a request half way answers before it closes.
 	sent := wire.WriteRequest(c, req)
 	if sent != nil && !errors.Is(sent, syscall.EPIPE) {
+		if errors.Is(sent, errTimeout) {
+			return nil, fmt.Errorf("the Sluice agent at %s hangs: it has not read %s within %v", socket, req.Command, alive)
+		}
 		return nil, fmt.Errorf("cannot send to the Sluice agent at %s: %w", socket, sent)
 	}
 	resp, err := wire.ReadResponse(c)
+	received := err == nil && resp.Received
+	if received {
+		c.deadline = began.Add(req.Timeout() + answerMargin)
+		resp, err = wire.ReadResponse(c)
+	}
 	switch {
 	case err == nil:
 		return resp, nil
 	case errors.Is(err, errTimeout):
-		return nil, fmt.Errorf("the Sluice agent at %s has not answered %s in %v", socket, req.Command, req.Timeout())
+		if received {
+			return nil, fmt.Errorf("the Sluice agent at %s is at work on %s and has not ended it in %v", socket, req.Command, time.Since(began).Round(time.Millisecond))
+		}
+		return nil, fmt.Errorf("the Sluice agent at %s hangs: no sign of life within %v of %s", socket, alive, req.Command)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return nil, fmt.Errorf("the Sluice agent at %s hung up before it answered %s: %w", socket, req.Command, errors.Join(err, sent))
 	}

@@ -20,7 +20,7 @@ type verb struct {
 	// required are the CNI_ variables that may not be empty (CNI specification,
 	// section 2).
 	required []string
-	// patience is how long to wait for the agent.
+	// patience is how long an agent that is alive may work on it.
 	patience time.Duration
 	// without is the error's code when the agent does not answer.
 	without uint
@@ -94,6 +94,7 @@ func do(command string, config []byte, id identity) (json.RawMessage, *wire.Erro
 		Config:      config,
 		TimeoutMS:   v.patience.Milliseconds(),
 		Client:      version,
+		Receipt:     true,
 	}
 	if id.IPAM.Type == "" {
 		return askAgent(req, id, v)
@@ -103,7 +104,7 @@ func do(command string, config []byte, id identity) (json.RawMessage, *wire.Erro
 
 // askAgent has the agent carry the request out; DEL can do without.
 func askAgent(req *wire.Request, id identity, v verb) (json.RawMessage, *wire.Error) {
-	resp, err := ask(id.Socket, req, time.Now().Add(v.patience))
+	resp, err := ask(id.Socket, req, wire.ReceiptWithin)
 	switch {
 	case err != nil && req.Command == wire.Del:
 		return nil, deleteAlone(req, id, err)

@@ -156,7 +156,7 @@ func TestTheAgentIsToldAllThatTheRuntimeSaid(t *testing.T) {
 	}
 	want := &wire.Request{
 		Command: "ADD", ContainerID: "c1", NetNS: "/run/netns/x", IfName: "eth0", Args: "IgnoreUnknown=1;K8S_POD_NAME=web", Path: "/opt/cni/bin",
-		Config: json.RawMessage(strings.ReplaceAll(config(socket), `": "`, `":"`)), TimeoutMS: 60000, Client: "v0.0.1-test",
+		Config: json.RawMessage(strings.ReplaceAll(config(socket), `": "`, `":"`)), TimeoutMS: 60000, Client: "v0.0.1-test", Receipt: true,
 	}
 	want.Config = json.RawMessage(strings.ReplaceAll(string(want.Config), `", "`, `","`))
 	if diff := cmp.Diff(want, <-got); diff != "" {
@@ -240,11 +240,40 @@ func TestAnAgentThatHangsIsGivenUp(t *testing.T) {
 	for name, says := range map[string]string{"before its answer": "", "in its answer": frame(`{"result":{}}`)[:9]} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := runPlugin(t, config(strangeAgent(t, says, true)), variables("STATUS")...)
-			if e := o.wantError(t, "1.0.0", 50); !strings.Contains(e.Msg, "has not answered STATUS in 5s") {
-				t.Errorf("%+v", e)
+			for verb, code := range map[string]uint{"ADD": 11, "CHECK": 11, "STATUS": 50, "GC": 11} {
+				o := runPlugin(t, config(strangeAgent(t, says, true)), variables(verb)...)
+				if e := o.wantError(t, "1.0.0", code); !strings.Contains(e.Msg, "hangs: no sign of life within 1.5s of "+verb) {
+					t.Errorf("%+v", e)
+				}
+				if o.took > 2*time.Second {
+					t.Errorf("%s took %v: callers that wait for 2 s are gone", verb, o.took)
+				}
 			}
 		})
+	}
+}
+
+// TestAnAgentThatIsAtWorkIsWaitedFor longer than one that gives no sign of life.
+func TestAnAgentThatIsAtWorkIsWaitedFor(t *testing.T) {
+	socket := agent(t, func(ctx context.Context, r *wire.Request) (any, error) {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(wire.ReceiptWithin + 500*time.Millisecond):
+			return r.Command, nil
+		}
+	})
+	if o := runPlugin(t, config(socket), variables("ADD")...); o.status != 0 || o.stdout != "\"ADD\"\n" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestAnAgentThatStopsAfterItsReceipt is given up when the verb's time is over.
+func TestAnAgentThatStopsAfterItsReceipt(t *testing.T) {
+	socket := strangeAgent(t, frame(`{"received":true}`), true)
+	_, err := ask(socket, &wire.Request{Command: "ADD", TimeoutMS: 100}, wire.ReceiptWithin)
+	if err == nil || !strings.Contains(err.Error(), "is at work on ADD and has not ended it in 2.1") {
+		t.Errorf("error is %v", err)
 	}
 }
 
@@ -256,8 +285,8 @@ func TestAnAgentThatAcceptsNobodyIsGivenUp(t *testing.T) {
 	}
 	defer l.Close()
 	// It connects and sends; nobody reads.
-	_, err = ask(socket, &wire.Request{Command: "ADD", Args: strings.Repeat("a", 900<<10)}, time.Now().Add(300*time.Millisecond))
-	if !errors.Is(err, errTimeout) {
+	_, err = ask(socket, &wire.Request{Command: "ADD", Args: strings.Repeat("a", 900<<10)}, 300*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "hangs: it has not read ADD within 300ms") {
 		t.Errorf("error is %v", err)
 	}
 }

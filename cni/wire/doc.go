@@ -1,6 +1,7 @@
 // Package wire is what the CNI executable and the agent say to each other: one
 // request and one response on a unix stream socket, each a length of four bytes,
-// big-endian, and so many bytes of JSON.
+// big-endian, and so many bytes of JSON. Before the response to a request that
+// takes long there is a receipt, by which the client knows that the agent is alive.
 //
 // The client keeps the connection open in both directions until it has the
 // response: an end of file means that it has given up, and the agent undoes what

@@ -43,7 +43,19 @@ type Request struct {
 	// Client is the executable's version, for logs: during an upgrade it is not
 	// the agent's.
 	Client string `json:"client,omitempty"`
+	// Receipt asks for a response that says Received if the answer is not there within
+	// [ReceiptAfter].
+	Receipt bool `json:"receipt,omitempty"`
 }
+
+const (
+	// ReceiptAfter is when an agent says that it is at work on a request.
+	ReceiptAfter = 500 * time.Millisecond
+	// ReceiptWithin is how long a client waits for a first word, the answer or the
+	// receipt: an agent that gives none hangs, and is not waited for. It is less than the
+	// 2 s after which some callers give up, so that they are told why.
+	ReceiptWithin = 1500 * time.Millisecond
+)
 
 // Timeout is TimeoutMS as a duration, 0 if the client does not say.
 func (r *Request) Timeout() time.Duration {
@@ -64,8 +76,10 @@ type Attachment struct {
 // Response is the agent's answer. Error is nil if the verb succeeded; Result is
 // what the executable prints then, and empty for verbs that print nothing.
 type Response struct {
-	Result json.RawMessage `json:"result,omitempty"`
-	Error  *Error          `json:"error,omitempty"`
+	// Received is all that a receipt says: the answer is still to come.
+	Received bool            `json:"received,omitempty"`
+	Result   json.RawMessage `json:"result,omitempty"`
+	Error    *Error          `json:"error,omitempty"`
 }
 
 // Error is a CNI error (CNI specification, section 5). It is a type of its own

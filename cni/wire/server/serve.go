@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -50,14 +51,15 @@ const (
 //
 // A handler that panics is answered with code 999, and the stack is logged.
 func Serve(ctx context.Context, l net.Listener, h Handler, log *slog.Logger) error {
-	s := server{handler: h, log: log, readTimeout: defaultReadTimeout}
+	s := server{handler: h, log: log, readTimeout: defaultReadTimeout, receiptAfter: wire.ReceiptAfter}
 	return s.serve(ctx, l)
 }
 
 type server struct {
-	handler     Handler
-	log         *slog.Logger
-	readTimeout time.Duration
+	handler      Handler
+	log          *slog.Logger
+	readTimeout  time.Duration
+	receiptAfter time.Duration
 }
 
 func (s *server) serve(ctx context.Context, l net.Listener) error {
@@ -124,16 +126,62 @@ func (s *server) converse(ctx context.Context, conn net.Conn) {
 			}
 		}
 	}()
+	if hungUp(conn) {
+		s.log.Info("CNI client hung up before its request was read", "command", req.Command, "container", req.ContainerID)
+		conn.SetReadDeadline(time.Now())
+		<-watching
+		return
+	}
 	if t := req.Timeout(); t > 0 {
 		var done context.CancelFunc
 		ctx, done = context.WithTimeout(ctx, t)
 		defer done()
 	}
 
+	received := s.receipt(conn, req)
 	resp := s.handle(ctx, req)
 	conn.SetReadDeadline(time.Now())
 	<-watching
+	received()
 	s.answer(conn, resp)
+}
+
+// receipt tells a client that wants to know that its request is being worked on, when
+// it has taken a while. What it returns is called before the answer is written.
+func (s *server) receipt(conn net.Conn, req *wire.Request) (end func()) {
+	if !req.Receipt {
+		return func() {}
+	}
+	written := make(chan struct{})
+	timer := time.AfterFunc(s.receiptAfter, func() {
+		defer close(written)
+		s.answer(conn, &wire.Response{Received: true})
+	})
+	return func() {
+		if !timer.Stop() {
+			<-written
+		}
+	}
+}
+
+// hungUp tells whether the client has closed the connection. An agent that hung for a
+// while finds requests whose clients have given up: one that was begun all the same
+// could outlive the DEL that followed it.
+func hungUp(conn net.Conn) bool {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	ended := false
+	err = raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		ended = n == 0 && err == nil
+	})
+	return ended || err != nil
 }
 
 func (s *server) handle(ctx context.Context, req *wire.Request) (resp *wire.Response) {

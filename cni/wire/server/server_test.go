@@ -32,7 +32,7 @@ func start(t *testing.T, h Handler, adjust ...func(*server)) (path string, stop 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{handler: h, log: slog.New(slog.DiscardHandler), readTimeout: defaultReadTimeout}
+	s := &server{handler: h, log: slog.New(slog.DiscardHandler), readTimeout: defaultReadTimeout, receiptAfter: wire.ReceiptAfter}
 	for _, a := range adjust {
 		a(s)
 	}
@@ -178,6 +178,76 @@ func TestAHandlersContextEndsWithTheClientsTimeout(t *testing.T) {
 	want(t, cause, context.DeadlineExceeded)
 	if got.Error == nil {
 		t.Error("there is no error in the response")
+	}
+}
+
+func TestAClientThatWantsOneGetsAReceiptWhenItTakesLong(t *testing.T) {
+	for name, c := range map[string]struct{ wants, slow, received bool }{
+		"it takes long":                  {true, true, true},
+		"it takes no time":               {true, false, false},
+		"it takes long, and nobody asks": {false, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			after := time.Hour
+			if c.slow {
+				after = time.Millisecond
+			}
+			path, _ := start(t, func(context.Context, *wire.Request) (any, error) {
+				if c.slow {
+					time.Sleep(50 * time.Millisecond)
+				}
+				return "done", nil
+			}, func(s *server) { s.receiptAfter = after })
+			conn := dial(t, path)
+			if err := wire.WriteRequest(conn, &wire.Request{Receipt: c.wants}); err != nil {
+				t.Fatal(err)
+			}
+			var got []bool
+			for len(got) == 0 || got[len(got)-1] {
+				resp, err := wire.ReadResponse(conn)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, resp.Received)
+			}
+			if (len(got) == 2) != c.received {
+				t.Errorf("receipts: %v", got)
+			}
+		})
+	}
+}
+
+// TestARequestWhoseClientHasGoneIsNotBegun: an agent that hung finds such requests.
+func TestARequestWhoseClientHasGoneIsNotBegun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cni.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // nobody accepts yet
+		c := dial(t, path)
+		if err := wire.WriteRequest(c, &wire.Request{Command: wire.Add}); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	begun := make(chan string, 100)
+	go func() {
+		served <- Serve(ctx, l, func(_ context.Context, r *wire.Request) (any, error) {
+			begun <- r.Command
+			return nil, nil
+		}, slog.New(slog.DiscardHandler))
+	}()
+	ask(t, path, &wire.Request{Command: wire.Status})
+	cancel()
+	<-served
+	close(begun)
+	for command := range begun {
+		if command != wire.Status {
+			t.Errorf("%s was begun", command)
+		}
 	}
 }
 
