@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/source"
@@ -82,8 +83,9 @@ func (a *Agent) KnowsAllPods() bool { return a.cfg.Manifests == "" }
 
 // Missing implements plugging.Node.
 func (a *Agent) Missing(ctx context.Context, at state.Attachment) (string, error) {
+	owner := flows.Owner{Kind: flows.OwnerPod, Name: render.AttachmentName(at)}
 	a.recMu.Lock()
-	entries, err := a.rec.Dump(ctx)
+	entries, err := a.rec.DumpOwner(ctx, owner)
 	a.mu.Lock()
 	set := a.pass.result.Set
 	a.mu.Unlock()
@@ -95,19 +97,16 @@ func (a *Agent) Missing(ctx context.Context, at state.Attachment) (string, error
 	for _, e := range entries {
 		have[e.Flow.Key()] = e.Flow
 	}
-	owner := flows.Owner{Kind: flows.OwnerPod, Name: render.AttachmentName(at)}
-	for _, o := range set {
-		if o.Owner != owner {
-			continue
-		}
-		for _, f := range o.Flows {
-			if !have[f.Key()].Equal(f) {
-				return f.String(), nil
-			}
-		}
-		return "", nil
+	i, there := slices.BinarySearchFunc(set, owner, func(o *render.Owned, want flows.Owner) int { return flows.CompareOwners(o.Owner, want) })
+	if !there {
+		return "any flow for " + owner.String(), nil
 	}
-	return "any flow for " + owner.String(), nil
+	for _, f := range set[i].Flows {
+		if !have[f.Key()].Equal(f) {
+			return f.String(), nil
+		}
+	}
+	return "", nil
 }
 
 // Pods implements api.Agent.

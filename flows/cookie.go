@@ -91,6 +91,9 @@ func (c Cookie) Kind() OwnerKind { return OwnerKind(c >> 56) }
 // Rule says which of the owner's flows it is.
 func (c Cookie) Rule() Rule { return Rule(c & 0xffff) }
 
+// OwnerMask are the bits that [Cookie.Owner] leaves.
+const OwnerMask Cookie = ^Cookie(0xffff)
+
 // Owner is the cookie without the rule: equal for all flows of one owner.
 func (c Cookie) Owner() Cookie { return c &^ 0xffff }
 

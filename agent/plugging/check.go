@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -99,11 +98,13 @@ func ownInterface(r *types100.Result, req *wire.Request) int {
 
 // checkCable holds the veth and what is set in the container against the lease.
 func (p *Plugger) checkCable(req *wire.Request, l lease.Lease, promised *types100.Result) error {
-	host, err := net.InterfaceByName(l.Port)
-	if err != nil {
+	host, err := plug.Find(l.Port)
+	switch {
+	case errors.Is(err, plug.ErrNoInterface):
 		return differs("the cable's end on the host", "link "+l.Port, "none")
-	}
-	if host.Flags&net.FlagUp == 0 {
+	case err != nil:
+		return err
+	case !host.Up:
 		return differs("link "+l.Port, "it up", "it down")
 	}
 	in, err := plug.Inspect(req.NetNS, req.IfName)

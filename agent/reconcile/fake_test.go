@@ -51,6 +51,16 @@ func (s *fakeSwitch) Dump(context.Context) ([]openflow.Entry, error) {
 	return out, nil
 }
 
+func (s *fakeSwitch) DumpCookies(_ context.Context, cookie, mask flows.Cookie) ([]openflow.Entry, error) {
+	var out []openflow.Entry
+	for _, f := range s.flows {
+		if f.Cookie&mask == cookie&mask {
+			out = append(out, openflow.Entry{Flow: f})
+		}
+	}
+	return out, nil
+}
+
 func (s *fakeSwitch) DumpGroups(context.Context) ([]openflow.GroupEntry, error) {
 	var out []openflow.GroupEntry
 	for _, g := range s.groups {

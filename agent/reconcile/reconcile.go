@@ -7,7 +7,7 @@ package reconcile
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -213,9 +213,17 @@ func (r *Reconciler) disconnectIfLost() {
 // Dump reads the flows and their counters, for people.
 func (r *Reconciler) Dump(ctx context.Context) ([]openflow.Entry, error) {
 	if r.sw == nil {
-		return nil, fmt.Errorf("the switch is not connected")
+		return nil, errors.New("the switch is not connected")
 	}
 	return r.sw.Dump(ctx)
+}
+
+// DumpOwner is Dump of one owner's flows. Owners whose cookies are the same share them.
+func (r *Reconciler) DumpOwner(ctx context.Context, owner flows.Owner) ([]openflow.Entry, error) {
+	if r.sw == nil {
+		return nil, errors.New("the switch is not connected")
+	}
+	return r.sw.DumpCookies(ctx, owner.Cookie(0), flows.OwnerMask)
 }
 
 // Close lets the switch go; its flows stay.

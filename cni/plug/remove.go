@@ -71,6 +71,23 @@ type HostEnd struct {
 	Up bool
 }
 
+// Find looks a host end up by its name. The error may be [ErrNoInterface].
+func Find(hostName string) (HostEnd, error) {
+	link, err := netlink.LinkByName(hostName)
+	switch {
+	case noDevice(err):
+		return HostEnd{}, fmt.Errorf("%s: %w", hostName, ErrNoInterface)
+	case err != nil:
+		return HostEnd{}, fmt.Errorf("find %s: %w", hostName, err)
+	}
+	return hostEnd(link), nil
+}
+
+func hostEnd(l netlink.Link) HostEnd {
+	a := l.Attrs()
+	return HostEnd{Name: a.Name, Index: a.Index, Alias: a.Alias, Up: a.RawFlags&unix.IFF_UP != 0}
+}
+
 // HostEnds lists the veths on the host whose names have the form of [HostName], by
 // name: for the collection of those that nobody knows any more. The kernel deletes a
 // cable with its container's namespace, so each of them still has its other end
@@ -87,8 +104,8 @@ func HostEnds() ([]HostEnd, error) {
 	}
 	var ends []HostEnd
 	for _, l := range links {
-		if a := l.Attrs(); l.Type() == "veth" && wire.IsHostName(a.Name) {
-			ends = append(ends, HostEnd{Name: a.Name, Index: a.Index, Alias: a.Alias, Up: a.RawFlags&unix.IFF_UP != 0})
+		if l.Type() == "veth" && wire.IsHostName(l.Attrs().Name) {
+			ends = append(ends, hostEnd(l))
 		}
 	}
 	slices.SortFunc(ends, func(a, b HostEnd) int { return cmp.Compare(a.Name, b.Name) })

@@ -280,6 +280,35 @@ func TestEndedContextChangesNothing(t *testing.T) {
 	}
 }
 
+func TestADumpByCookieHoldsTheFlowsOfOneOwner(t *testing.T) {
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	all := routes(30)
+	owner := func(n int) flows.Owner { return flows.Owner{Kind: flows.OwnerPod, Name: fmt.Sprint("pod", n)} }
+	for i := range all {
+		all[i].Cookie = owner(i % 3).Cookie(flows.Rule(i))
+	}
+	apply(t, c, openflow.Change{Add: all})
+	for n := range 4 { // the last has none
+		list, err := c.DumpCookies(t.Context(), owner(n).Cookie(0), flows.OwnerMask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, want []flows.Flow
+		for _, e := range list {
+			got = append(got, e.Flow)
+		}
+		for i, f := range all {
+			if i%3 == n {
+				want = append(want, f)
+			}
+		}
+		flows.Sort(got)
+		flows.Sort(want)
+		equal(t, owner(n).Name, got, want)
+	}
+}
+
 func TestMethodsMayBeCalledTogether(t *testing.T) {
 	noLeak(t)
 	_, socket := bridge(t)

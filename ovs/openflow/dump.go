@@ -31,8 +31,13 @@ const maxDump = 1 << 21
 
 // Dump implements Switch.
 func (c *Conn) Dump(ctx context.Context) ([]Entry, error) {
+	return c.DumpCookies(ctx, 0, 0)
+}
+
+// DumpCookies implements Switch.
+func (c *Conn) DumpCookies(ctx context.Context, cookie, mask flows.Cookie) ([]Entry, error) {
 	var e encoder
-	e.flowDescRequest()
+	e.flowDescRequest(cookie, mask)
 	return dump(ctx, c, "dump flows", multipartFlowDesc, e.b, (*decoder).flowDesc)
 }
 

@@ -59,16 +59,16 @@ func (e *encoder) beginFlowMod(xid uint32, command uint8, f flows.Flow) (start i
 	return start
 }
 
-// flowDescRequest appends the body of a request for all flows ("Individual Flow
+// flowDescRequest appends the body of a request for flows ("Individual Flow
 // Descriptions", struct ofp_flow_desc_request).
-func (e *encoder) flowDescRequest() {
+func (e *encoder) flowDescRequest(cookie, mask flows.Cookie) {
 	e.u8(allTables)
 	e.zero(3)
 	e.u32(anyone) // out_port
 	e.u32(anyone) // out_group
 	e.zero(4)
-	e.u64(0) // cookie
-	e.u64(0) // cookie_mask
+	e.u64(uint64(cookie))
+	e.u64(uint64(mask)) // the bits in which a flow's cookie must be the same
 	e.match(nil)
 }
 

@@ -12,6 +12,9 @@ type Switch interface {
 	// Dump reads all flows that the switch holds, in no order. What other people
 	// put there in words that package flows does not know comes as Strange.
 	Dump(ctx context.Context) ([]Entry, error)
+	// DumpCookies is Dump of those flows alone whose cookies are the same as cookie in
+	// the bits of mask.
+	DumpCookies(ctx context.Context, cookie, mask flows.Cookie) ([]Entry, error)
 	// DumpGroups reads all groups that the switch holds, in no order.
 	DumpGroups(ctx context.Context) ([]GroupEntry, error)
 	// Apply makes all changes of flows and groups in c as one atomic bundle: no
