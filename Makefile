@@ -8,13 +8,13 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TEST_TIMEOUT ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: test-cluster test-long test-kernel smoke-kernel bench-kernel help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
+.PHONY: test-cluster test-dockerfile test-long test-kernel smoke-kernel bench-kernel help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## put the executables into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 deps: ## install what the lab and the tests need from the distribution
 	@scripts/deps.sh
@@ -42,6 +42,10 @@ test-cluster: cluster-build ## all that is tried on a real cluster: faults, roll
 		bin/sluice-cluster down; exit $$status
 	@bin/sluice-cluster smoke --no-pod-cidrs
 	@bin/sluice-cluster smoke --kube-proxy
+
+test-dockerfile: cluster-build ## build build/Dockerfile with buildah, on local stand-ins of its base images, and compare it with the cluster's image
+	@scripts/deps.sh --dockerfile
+	@test/cluster/dockerfile.sh $(VERSION)
 
 bench-cluster: cluster-build ## measure pods from creation to Ready beside the bridge and ptp plugins, on a real cluster
 	@bin/sluice-cluster up

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what Sluice's lab and tests need and this machine lacks, from the
 # distribution (Debian, Ubuntu); with --kernel also what test/kernel needs, with --cluster what
-# test/cluster needs. With --check it only says what is missing.
+# test/cluster needs, with --dockerfile its dockerfile.sh. With --check it only says what is missing.
 set -eu
 
 # program:package
@@ -10,15 +10,17 @@ ip:iproute2 nft:nftables'
 kernel='qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio modprobe:kmod conntrack:conntrack
 ethtool:ethtool ping:iputils-ping tcpdump:tcpdump'
 cluster='etcd:etcd-server runc:runc busybox:busybox-static nsenter:util-linux mount:mount'
+dockerfile='buildah:buildah debootstrap:debootstrap'
 PATH=$PATH:/usr/sbin:/sbin
 check='' options="$*"
 for option; do
 	case $option in
 	--kernel) needs="$needs $kernel" ;;
 	--cluster) needs="$needs $cluster" ;;
+	--dockerfile) needs="$needs $dockerfile" ;;
 	--check) check=yes ;;
 	*)
-		echo "usage: deps.sh [--kernel] [--cluster] [--check]" >&2
+		echo "usage: deps.sh [--kernel] [--cluster] [--dockerfile] [--check]" >&2
 		exit 2
 		;;
 	esac
