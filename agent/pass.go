@@ -138,6 +138,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 	s := state.State{
 		Node: a.cfg.Node, Config: a.cfg.Cluster,
 		Namespaces: p.snapshot.Objects.Namespaces, Nodes: p.snapshot.Objects.Nodes, Pods: p.snapshot.Objects.Pods,
+		NetworkPolicies: p.snapshot.Objects.NetworkPolicies,
 	}
 	// Cleared first: what changes from here on is for another pass.
 	ask := a.dbChanged.Swap(false) || look == reconcile.LookAtAll || p.state.Node == ""
@@ -163,9 +164,10 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 // sameState tells whether two states are the same, without looking into the cluster's
 // objects: those that a source has not touched it gives out again.
 func sameState(a, b state.State) bool {
-	objects := sameSlice(a.Namespaces, b.Namespaces) && sameSlice(a.Nodes, b.Nodes) && sameSlice(a.Pods, b.Pods)
-	a.Namespaces, a.Nodes, a.Pods = nil, nil, nil
-	b.Namespaces, b.Nodes, b.Pods = nil, nil, nil
+	objects := sameSlice(a.Namespaces, b.Namespaces) && sameSlice(a.Nodes, b.Nodes) && sameSlice(a.Pods, b.Pods) &&
+		sameSlice(a.NetworkPolicies, b.NetworkPolicies)
+	a.Namespaces, a.Nodes, a.Pods, a.NetworkPolicies = nil, nil, nil, nil
+	b.Namespaces, b.Nodes, b.Pods, b.NetworkPolicies = nil, nil, nil, nil
 	return objects && reflect.DeepEqual(a, b)
 }
 

@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,9 +12,15 @@ import (
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
-// Namespace keeps what state needs of a Namespace.
+// Namespace keeps what state needs of a Namespace. The label with its name, which the
+// API server sets and no manifest can change, is always there.
 func Namespace(ns *corev1.Namespace) state.Namespace {
-	return state.Namespace{Name: ns.Name, UID: string(ns.UID), Labels: ns.Labels}
+	labels := maps.Clone(ns.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[state.NamespaceNameLabel] = ns.Name
+	return state.Namespace{Name: ns.Name, UID: string(ns.UID), Labels: labels}
 }
 
 // Node keeps what state needs of a Node. An address or podCIDR that cannot be read
@@ -83,6 +90,7 @@ func Pod(p *corev1.Pod) (state.Pod, error) {
 		Node: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork,
 		Finished: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		Deleting: p.DeletionTimestamp != nil, Created: created(p.ObjectMeta),
+		Ports:    NamedPorts(p.Spec),
 		AskedIPs: p.Annotations[AnnotationIPs], AskedMAC: p.Annotations[AnnotationMAC],
 	}
 	ips := p.Status.PodIPs
@@ -106,8 +114,8 @@ func created(m metav1.ObjectMeta) int64 {
 	return m.CreationTimestamp.Unix()
 }
 
-// Manifests turns objects back into Kubernetes objects that Namespace, Node and
-// Pod read to the same state, for printing.
+// Manifests turns objects back into Kubernetes objects that Namespace, Node, Pod and
+// NetworkPolicy read to the same state, for printing.
 func Manifests(o Objects) []any {
 	var out []any
 	meta := func(namespace, name, uid string, labels map[string]string, created int64, deleting bool) metav1.ObjectMeta {
@@ -149,6 +157,7 @@ func Manifests(o Objects) []any {
 			ObjectMeta: meta(p.Namespace, p.Name, p.UID, p.Labels, p.Created, p.Deleting),
 		}
 		pod.Spec.NodeName, pod.Spec.HostNetwork = p.Node, p.HostNetwork
+		pod.Spec.Containers = Containers(p.Ports)
 		for name, value := range map[string]string{AnnotationIPs: p.AskedIPs, AnnotationMAC: p.AskedMAC} {
 			if value != "" {
 				metav1.SetMetaDataAnnotation(&pod.ObjectMeta, name, value)
@@ -161,6 +170,9 @@ func Manifests(o Objects) []any {
 			pod.Status.Phase = corev1.PodSucceeded
 		}
 		out = append(out, pod)
+	}
+	for _, p := range o.NetworkPolicies {
+		out = append(out, policyManifest(p))
 	}
 	return out
 }

@@ -16,6 +16,8 @@ type Objects struct {
 	Namespaces []state.Namespace
 	Nodes      []state.Node
 	Pods       []state.Pod
+	// NetworkPolicies are all, those that cannot be understood too: see state.NetworkPolicy.
+	NetworkPolicies []state.NetworkPolicy
 }
 
 // Snapshot is what a source knows at one moment.

@@ -20,6 +20,8 @@ type State struct {
 	Namespaces []Namespace `json:"namespaces,omitempty"`
 	Nodes      []Node      `json:"nodes,omitempty"`
 	Pods       []Pod       `json:"pods,omitempty"`
+	// NetworkPolicies are the cluster's, readable or not.
+	NetworkPolicies []NetworkPolicy `json:"networkPolicies,omitempty"`
 	// Attachments are the cables plugged into this node's bridge.
 	Attachments []Attachment `json:"attachments,omitempty"`
 	// Facts are what this node's own machine says about itself.
@@ -30,10 +32,15 @@ type State struct {
 
 // Namespace is a Kubernetes Namespace.
 type Namespace struct {
-	Name   string            `json:"name"`
-	UID    string            `json:"uid,omitempty"`
+	Name string `json:"name"`
+	UID  string `json:"uid,omitempty"`
+	// Labels always have NamespaceNameLabel.
 	Labels map[string]string `json:"labels,omitempty"`
 }
+
+// NamespaceNameLabel is the label by which each namespace has its name; the API server
+// sets it.
+const NamespaceNameLabel = "kubernetes.io/metadata.name"
 
 // Node is a Kubernetes Node, as far as the network needs it.
 type Node struct {
@@ -63,6 +70,9 @@ type Pod struct {
 	// Addresses are status.podIPs.
 	Addresses   []netip.Addr `json:"addresses,omitempty"`
 	HostNetwork bool         `json:"hostNetwork,omitempty"`
+	// Ports are those that have a name: of the containers, then of the init containers
+	// that go on running, in the object's order.
+	Ports []NamedPort `json:"ports,omitempty"`
 	// Finished is set in phase Succeeded or Failed: the address may be another's by now.
 	Finished bool `json:"finished,omitempty"`
 	Deleting bool `json:"deleting,omitempty"`

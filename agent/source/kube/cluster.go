@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
@@ -80,6 +81,8 @@ func New(client kubernetes.Interface, host string, log *slog.Logger) *Cluster {
 		"namespaces": f.Core().V1().Namespaces().Informer(),
 		"nodes":      f.Core().V1().Nodes().Informer(),
 		"pods":       f.Core().V1().Pods().Informer(),
+
+		"networkpolicies": f.Networking().V1().NetworkPolicies().Informer(),
 	}
 	return c
 }
@@ -89,13 +92,15 @@ func slim(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.Pod:
 		o.ManagedFields, o.Annotations = nil, source.Annotations(o.Annotations)
-		o.Spec = corev1.PodSpec{NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork}
+		o.Spec = corev1.PodSpec{NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork, Containers: source.Containers(source.NamedPorts(o.Spec))}
 		o.Status = corev1.PodStatus{Phase: o.Status.Phase, PodIP: o.Status.PodIP, PodIPs: o.Status.PodIPs}
 	case *corev1.Node:
 		o.ManagedFields, o.Annotations = nil, nil
 		o.Status.Images, o.Status.VolumesAttached, o.Status.VolumesInUse = nil, nil, nil
 	case *corev1.Namespace:
 		o.ManagedFields, o.Annotations = nil, nil
+	case *networkingv1.NetworkPolicy:
+		o.ManagedFields, o.Annotations = nil, source.PolicyAnnotations(o.Annotations)
 	case metav1.Object:
 		o.SetManagedFields(nil)
 	}
@@ -228,6 +233,9 @@ func (c *Cluster) read() source.Snapshot {
 	slices.SortFunc(o.Pods, func(a, b state.Pod) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
+	slices.SortFunc(o.NetworkPolicies, func(a, b state.NetworkPolicy) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(c.missing)) {
@@ -254,6 +262,8 @@ func keep(o *source.Objects, obj any) error {
 		p, err := source.Pod(obj)
 		o.Pods = append(o.Pods, p)
 		return err
+	case *networkingv1.NetworkPolicy:
+		o.NetworkPolicies = append(o.NetworkPolicies, source.NetworkPolicy(obj))
 	}
 	return nil
 }

@@ -3,12 +3,14 @@ package kube_test
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/agent/source/kube"
+	"github.com/sluice-cni/sluice/flows/state"
 )
 
 // watch runs a source over a fake API server, which gives it all rights, until the test ends.
@@ -97,4 +100,31 @@ func TestAFieldThatCannotBeReadIsNamedAndTheRestKept(t *testing.T) {
 	if len(s.Errors) != 1 || !strings.Contains(s.Errors[0], `node "bad": spec.podCIDRs: "10.244.1.0"`) {
 		t.Errorf("errors %q", s.Errors)
 	}
+}
+
+func TestNetworkPoliciesComeWithWhatTheyAsk(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.PodSpec{
+		Containers:     []corev1.Container{{Name: "a", Image: "x", Ports: []corev1.ContainerPort{{ContainerPort: 80}, {Name: "http", ContainerPort: 8080}}}},
+		InitContainers: []corev1.Container{{Name: "b", RestartPolicy: &always, Ports: []corev1.ContainerPort{{Name: "side", ContainerPort: 90}}}},
+	}}
+	policy := func(name string, types ...networkingv1.PolicyType) *networkingv1.NetworkPolicy {
+		return &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: networkingv1.NetworkPolicySpec{PolicyTypes: types}}
+	}
+	client := fake.NewClientset(pod, policy("b", "Ingress"), policy("a", "Sideways"))
+	c := watch(t, client)
+	s := until(t, c, "all there", func(s source.Snapshot) bool {
+		return s.Synced && len(s.Objects.NetworkPolicies) == 2 && len(s.Objects.Pods) == 1
+	})
+	if p := s.Objects.NetworkPolicies; p[0].Name != "a" || p[0].Fault == "" || p[1].Name != "b" || p[1].Fault != "" {
+		t.Errorf("%+v", p)
+	}
+	want := []state.NamedPort{{Name: "http", Protocol: state.TCP, Port: 8080}, {Name: "side", Protocol: state.TCP, Port: 90}}
+	if got := s.Objects.Pods[0].Ports; !slices.Equal(got, want) {
+		t.Errorf("ports %v", got)
+	}
+	if err := client.NetworkingV1().NetworkPolicies("shop").Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, c, "one has gone", func(s source.Snapshot) bool { return len(s.Objects.NetworkPolicies) == 1 })
 }

@@ -28,6 +28,8 @@ var Rights = []Right{
 	{"events.k8s.io", "events", "patch"},
 	{"", "namespaces", "list"},
 	{"", "namespaces", "watch"},
+	{"networking.k8s.io", "networkpolicies", "list"},
+	{"networking.k8s.io", "networkpolicies", "watch"},
 	{"", "nodes", "list"},
 	{"", "nodes", "watch"},
 	{"", "pods", "get"},

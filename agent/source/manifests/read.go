@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -237,6 +238,12 @@ func (r *reader) keep(apiVersion, kind string, data []byte) error {
 			return err
 		}
 		c.Pods = append(c.Pods, pod)
+	case "networking.k8s.io/v1 NetworkPolicy":
+		p, err := networkPolicy(data)
+		if err != nil {
+			return err
+		}
+		c.NetworkPolicies = append(c.NetworkPolicies, p)
 	case NodeStateAPIVersion + " " + NodeStateKind:
 		var n NodeState
 		if err := json.Unmarshal(data, &n); err != nil {
@@ -247,10 +254,37 @@ func (r *reader) keep(apiVersion, kind string, data []byte) error {
 	return nil
 }
 
+// networkPolicy reads a NetworkPolicy. A field that is not known may be what narrows it:
+// that is a fault of the policy.
+func networkPolicy(data []byte) (state.NetworkPolicy, error) {
+	var p networkingv1.NetworkPolicy
+	if err := json.Unmarshal(data, &p); err != nil {
+		return state.NetworkPolicy{}, err
+	}
+	if p.Namespace == "" {
+		p.Namespace = metav1.NamespaceDefault
+	}
+	var raw struct {
+		Spec json.RawMessage `json:"spec"`
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return state.NetworkPolicy{}, err
+	}
+	if len(raw.Spec) == 0 {
+		return source.NetworkPolicy(&p, "spec: is missing"), nil
+	}
+	strict := json.NewDecoder(bytes.NewReader(raw.Spec))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(new(networkingv1.NetworkPolicySpec)); err != nil {
+		return source.NetworkPolicy(&p, "spec: "+strings.TrimPrefix(err.Error(), "json: ")), nil
+	}
+	return source.NetworkPolicy(&p), nil
+}
+
 // State is the input of a node's render: its NodeState if there is one, else what
 // the objects say of it.
 func (c Content) State(node string) state.State {
-	s := state.State{Node: node, Namespaces: c.Namespaces, Nodes: c.Nodes, Pods: c.Pods}
+	s := state.State{Node: node, Namespaces: c.Namespaces, Nodes: c.Nodes, Pods: c.Pods, NetworkPolicies: c.NetworkPolicies}
 	if n, ok := c.NodeStates[node]; ok {
 		s.Attachments, s.Facts, s.Config = n.Attachments, n.Facts, n.Config
 	}

@@ -67,7 +67,7 @@ func TestOrdinaryYAMLIsRead(t *testing.T) {
 			Name: "n1", Addresses: []netip.Addr{netip.MustParseAddr("10.9.0.1")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
 			Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Unix(),
 		}},
-		Namespaces: []state.Namespace{{Name: "shop", Labels: map[string]string{"team": "a"}}},
+		Namespaces: []state.Namespace{{Name: "shop", Labels: map[string]string{"team": "a", state.NamespaceNameLabel: "shop"}}},
 		Pods:       []state.Pod{{Namespace: "shop", Name: "cart", Node: "n1", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.2")}}},
 	}
 	if d := cmp.Diff(want, c.Objects, equal...); d != "" {
