@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TEST_TIMEOUT ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: test-cluster test-dockerfile test-long test-kernel smoke-kernel bench-kernel help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
+.PHONY: test-cluster test-dockerfile test-long test-kernel smoke-kernel bench-kernel bench-kernel-cni help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ test-kernel: ## run the tests of real switches and labs on the kernel's datapath
 smoke-kernel: ## there, start a lab and prove that all reach all
 	@scripts/deps.sh --kernel
 	@test/kernel/test.sh smoke
+
+bench-kernel-cni: ## there, measure ADD, CHECK and DEL beside the bridge and ptp plugins; prints a table, writes out/bench-kernel-cni.json
+	@scripts/deps.sh --kernel
+	@test/kernel/bench-cni.sh
 
 bench-kernel: ## there, measure throughput beside a Linux bridge, one static flow and vxlan; prints a table, writes out/bench-kernel.json
 	@scripts/deps.sh --kernel

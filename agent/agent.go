@@ -40,6 +40,8 @@ type Agent struct {
 
 	// kicks asks for a pass, hostKicks for a look at the host's own state.
 	kicks, hostKicks chan struct{}
+	// cables are those of pods that have moved.
+	cables *host.Moved
 
 	plugger    *plugging.Plugger
 	neighbours tunnelNeighbours
@@ -93,7 +95,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, log: log, host: host.New(log),
-		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), done: make(chan struct{}),
+		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), done: make(chan struct{}), cables: host.NewMoved(),
 		started: time.Now(), restore: restore{log: log}, memory: newMemory(cfg.RunDir),
 	}
 	a.plugger = plugging.New(a, log)
@@ -157,7 +159,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer closeDB()
 	var ovsdb sync.WaitGroup
 	ovsdb.Go(func() { a.dbLoop(dbCtx) })
-	run("host notifications", func(ctx context.Context) error { return host.Watch(ctx, a.hostKicks, a.neighbours.kicks) })
+	run("host notifications", func(ctx context.Context) error { return host.Watch(ctx, a.hostKicks, a.neighbours.kicks, a.cables) })
 	run("tunnel neighbours", a.neighbourLoop)
 	run("host", a.hostLoop)
 	run("flows", a.passLoop)

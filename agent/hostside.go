@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sluice-cni/sluice/flows/render"
@@ -17,7 +18,7 @@ const (
 
 // hostSide is what the host must hold, and its text, by which two are compared: made once
 // for each state, as a pass must cost little where nothing has changed. It is empty
-// before the first.
+// before the first. Of the cables, which come and go with the pods, nothing is in it.
 type hostSide struct {
 	render.Host
 	text string
@@ -25,7 +26,20 @@ type hostSide struct {
 
 func newHostSide(s state.State) hostSide {
 	h := render.HostSide(s)
-	return hostSide{h, h.String()}
+	rest := h
+	rest.Cables = nil
+	return hostSide{h, rest.String()}
+}
+
+// kickHost asks for a look at what of the host's side is no longer what it was. The
+// cables that come and go with pods are looked at alone.
+func (a *Agent) kickHost(now hostSide, anew bool) {
+	switch {
+	case now.text != a.hostSide.text || anew:
+		poke(a.hostKicks)
+	case !slices.Equal(now.Cables, a.hostSide.Cables):
+		a.cables.Note()
+	}
 }
 
 // hostLoop keeps the host's own side.
@@ -33,21 +47,30 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 	ticker := time.NewTicker(rulesLook)
 	defer ticker.Stop()
 	for {
-		look := false
+		look, cables := false, false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.hostKicks:
+		case <-a.cables.C:
+			cables = true
 		case <-ticker.C:
 			look = true
 		}
 		a.mu.Lock()
-		want, last := a.hostSide, a.hostErr
+		want, done, last := a.hostSide, a.hostDone, a.hostErr
 		a.mu.Unlock()
 		if want.text == "" {
 			continue
 		}
-		err := a.host.Apply(ctx, want.Host, look)
+		var err error
+		if cables && done == want.text {
+			if err = a.host.Tend(want.Cables, a.cables); err == nil {
+				err = last // of what else there is
+			}
+		} else {
+			err = a.host.Apply(ctx, want.Host, look)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

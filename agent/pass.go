@@ -74,9 +74,7 @@ func (a *Agent) onePass(ctx context.Context, look reconcile.Look) error {
 	a.mu.Lock()
 	if p.err == nil {
 		poke(a.neighbours.kicks)
-		if p.hostSide.text != a.hostSide.text || p.connection != last.connection {
-			poke(a.hostKicks)
-		}
+		a.kickHost(p.hostSide, p.connection != last.connection)
 		a.hostSide = p.hostSide
 		// In force is what all parts of the node have: flows, host, tunnel neighbours.
 		if p.installed != p.snapshot.Version && a.hostDone == p.hostSide.text && a.neighbours.settled(p.state, p.connection) {

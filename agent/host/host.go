@@ -32,6 +32,8 @@ type Host struct {
 	contest  contest
 	// given are the addresses that this Host has given to the gateway device.
 	given map[netip.Prefix]bool
+	// tended are the cables that were wanted when they were last looked at.
+	tended map[string]render.Cable
 }
 
 // New works in the caller's network namespace.
@@ -57,11 +59,11 @@ func (h *Host) Apply(ctx context.Context, want render.Host, look bool) error {
 		errs = append(errs, h.gateway(want.Gateway, want.Routes))
 	}
 	errs = append(errs, h.cables(want.Cables))
-	text := want.String()
-	if len(h.changes) > 0 && h.applied == text {
-		h.repaired += uint64(len(h.changes))
-		h.contest.note(time.Now(), h.changes)
-		h.log.Warn("the host's settings were changed by somebody else and are put right", "changes", h.changes)
+	rest := want
+	rest.Cables = nil
+	text := rest.String()
+	if h.applied == text {
+		h.repair()
 	}
 	err := errors.Join(errs...)
 	h.applied = text
@@ -69,6 +71,16 @@ func (h *Host) Apply(ctx context.Context, want render.Host, look bool) error {
 		h.applied = ""
 	}
 	return err
+}
+
+// repair tells that what was changed had been put in place before.
+func (h *Host) repair() {
+	if len(h.changes) == 0 {
+		return
+	}
+	h.repaired += uint64(len(h.changes))
+	h.contest.note(time.Now(), h.changes)
+	h.log.Warn("the host's settings were changed by somebody else and are put right", "changes", h.changes)
 }
 
 // sysctl writes a kernel setting if it has another value.

@@ -115,6 +115,41 @@ func TestRoutesOfEarlierAgentsAreKnown(t *testing.T) {
 	})
 }
 
+// TestCablesThatMoveAreTendedAlone: what nobody has told of is left for the whole look.
+func TestCablesThatMoveAreTendedAlone(t *testing.T) {
+	ovstest.NewNamespace(t).Do(func() {
+		const a, b = "slc00000000000a", "slc00000000000b"
+		for _, name := range []string{a, b} {
+			run(t, "ip link add "+name+" type veth peer name p"+name[3:]+"; ip link set "+name+" alias x up; ip link set p"+name[3:]+" up")
+		}
+		want := []render.Cable{{Device: a, MAC: "0e:58:0a:f4:01:02", MTU: 1400}, {Device: b, MAC: "0e:58:0a:f4:01:03", MTU: 1400}}
+		right := func(name string) bool {
+			line := run(t, "ip -o link show "+name)
+			return strings.Contains(line, "mtu 1400") && strings.Contains(line, "0e:58:") && strings.Contains(line, ",UP")
+		}
+		h, moved := host.New(slog.New(slog.DiscardHandler)), host.NewMoved()
+		tend := func() {
+			t.Helper()
+			if err := h.Tend(want, moved); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tend() // both are new
+		if !right(a) || !right(b) || h.Repaired() != 0 {
+			t.Errorf("new ones: %t, %t; %d repaired", right(a), right(b), h.Repaired())
+		}
+		run(t, "ip link set "+a+" mtu 1300; ip link set "+b+" mtu 1300")
+		moved.Note(b, "slc00000000000c") // the last has gone since
+		tend()
+		if right(a) || !right(b) || h.Repaired() != 1 {
+			t.Errorf("the one that moved: %t, %t; %d repaired", right(a), right(b), h.Repaired())
+		}
+		if err := h.Apply(t.Context(), render.Host{Cables: want}, false); err != nil || !right(a) {
+			t.Errorf("a whole look: %t, %v", right(a), err)
+		}
+	})
+}
+
 // TestAQuarrelIsNoticed: what somebody sets back again and again is named.
 func TestAQuarrelIsNoticed(t *testing.T) {
 	ovstest.NewNamespace(t).Do(func() {

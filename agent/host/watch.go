@@ -5,14 +5,18 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/cni/wire"
 )
 
 // Watch sends to changed whenever a link, an address or a route of this namespace
 // changes, and to neighbour whenever a neighbour does, until ctx ends. Both have room
-// for one value; several changes may be one.
-func Watch(ctx context.Context, changed, neighbour chan<- struct{}) error {
+// for one value; several changes may be one. A link that is a pod's cable is noted in
+// moved instead, unless it has gone.
+func Watch(ctx context.Context, changed, neighbour chan<- struct{}, moved *Moved) error {
 	for {
-		if err := watch(ctx, changed, neighbour); err != nil || ctx.Err() != nil {
+		if err := watch(ctx, changed, neighbour, moved); err != nil || ctx.Err() != nil {
 			return err
 		}
 		// Some were lost: the kernel gives up on a listener that does not keep up
@@ -23,7 +27,7 @@ func Watch(ctx context.Context, changed, neighbour chan<- struct{}) error {
 }
 
 // watch returns nil when ctx ends, or when one of the subscriptions does.
-func watch(ctx context.Context, changed, neighbour chan<- struct{}) error {
+func watch(ctx context.Context, changed, neighbour chan<- struct{}, moved *Moved) error {
 	ctx, cancel := context.WithCancel(ctx)
 	links := make(chan netlink.LinkUpdate, 64)
 	addrs := make(chan netlink.AddrUpdate, 64)
@@ -52,7 +56,13 @@ func watch(ctx context.Context, changed, neighbour chan<- struct{}) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, ok = <-links:
+		case u, open := <-links:
+			if ok = open; ok && wire.IsHostName(u.Attrs().Name) {
+				if u.Header.Type != unix.RTM_DELLINK {
+					moved.Note(u.Attrs().Name)
+				}
+				continue
+			}
 		case _, ok = <-addrs:
 		case _, ok = <-routes:
 		case _, ok = <-neighbours:

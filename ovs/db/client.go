@@ -7,6 +7,10 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ovn-kubernetes/libovsdb/model"
+
+	"github.com/sluice-cni/sluice/ovs/db/vswitch"
 )
 
 const (
@@ -38,6 +42,9 @@ type Client struct {
 	connected bool
 	// changed is closed, and another put in its place, at every change.
 	changed chan struct{}
+	// ports are closed, and taken out, at changes of the interfaces of these names. One
+	// that waits for a port among many must not look at each of theirs.
+	ports map[string]chan struct{}
 }
 
 // Open connects to the ovsdb-server behind the endpoint, "unix:" and the path of
@@ -56,6 +63,7 @@ func Open(ctx context.Context, endpoint string, log *slog.Logger) (*Client, erro
 		changes:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
 		changed:  make(chan struct{}),
+		ports:    map[string]chan struct{}{},
 	}
 	s, err := c.dial(ctx)
 	if err != nil {
@@ -89,8 +97,34 @@ func (c *Client) Connected() bool {
 // value was taken. It has one receiver and is never closed.
 func (c *Client) Changes() <-chan struct{} { return c.changes }
 
-// notify wakes whoever waits for a change.
+// rowChanged wakes whoever waits for a change of the row.
+func (c *Client) rowChanged(row model.Model) {
+	if i, ok := row.(*vswitch.Interface); ok {
+		c.mu.Lock()
+		c.wakePort(i.Name)
+		c.mu.Unlock()
+	}
+	c.wake()
+}
+
+// notify wakes whoever waits: all may be another.
 func (c *Client) notify() {
+	c.mu.Lock()
+	for name := range c.ports {
+		c.wakePort(name)
+	}
+	c.mu.Unlock()
+	c.wake()
+}
+
+func (c *Client) wakePort(name string) {
+	if waits, ok := c.ports[name]; ok {
+		close(waits)
+		delete(c.ports, name)
+	}
+}
+
+func (c *Client) wake() {
 	c.mu.Lock()
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -107,6 +141,16 @@ func (c *Client) next() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.changed
+}
+
+// nextOfPort is next for changes of the interface of that name, and of the connection.
+func (c *Client) nextOfPort(name string) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ports[name] == nil {
+		c.ports[name] = make(chan struct{})
+	}
+	return c.ports[name]
 }
 
 // last returns the last session, for reading.
@@ -138,7 +182,7 @@ func (c *Client) live(ctx context.Context) (*session, error) {
 func (c *Client) dial(ctx context.Context) (*session, error) {
 	bounded, cancel := context.WithTimeout(ctx, openBound)
 	defer cancel()
-	return dial(bounded, c.endpoint, c.notify)
+	return dial(bounded, c.endpoint, c.rowChanged)
 }
 
 // keep holds a connection until ctx ends.

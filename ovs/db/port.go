@@ -198,18 +198,25 @@ func (c *Client) DeletePort(ctx context.Context, bridge, name string, note Bridg
 }
 
 // Ports returns the bridge's ports, its own internal one included, sorted by
-// name; none if there is no such bridge.
+// name; none if there is no such bridge. Their maps may only be read.
 func (c *Client) Ports(bridge string) []Port {
 	s := c.last()
 	row, ok := s.bridge(bridge)
 	if !ok {
 		return nil
 	}
-	var ports []Port
+	// A copy of each row would take most of the time of a pass beside many pods.
+	portRows, interfaceRows := s.cache.Table(vswitch.PortTable).RowsShallow(), s.cache.Table(vswitch.InterfaceTable).RowsShallow()
+	ports := make([]Port, 0, len(row.Ports))
 	for _, uuid := range row.Ports {
-		if port, ok := byUUID[*vswitch.Port](s, vswitch.PortTable, uuid); ok {
-			if p, ok := s.describe(port); ok {
-				ports = append(ports, p)
+		port, ok := portRows[uuid].(*vswitch.Port)
+		if !ok {
+			continue
+		}
+		for _, uuid := range port.Interfaces {
+			if iface, ok := interfaceRows[uuid].(*vswitch.Interface); ok {
+				ports = append(ports, describe(port, iface))
+				break
 			}
 		}
 	}
@@ -228,7 +235,11 @@ func (c *Client) Port(bridge, name string) (Port, bool) {
 	if !ok || !slices.Contains(row.Ports, port.UUID) {
 		return Port{}, false
 	}
-	return s.describe(port)
+	iface, ok := s.interfaceOf(port)
+	if !ok {
+		return Port{}, false
+	}
+	return describe(port, iface), true
 }
 
 func (s *session) hasPort(name string) bool {
@@ -247,11 +258,7 @@ func (s *session) interfaceOf(port *vswitch.Port) (*vswitch.Interface, bool) {
 }
 
 // describe joins a port with its interface.
-func (s *session) describe(port *vswitch.Port) (Port, bool) {
-	iface, ok := s.interfaceOf(port)
-	if !ok {
-		return Port{}, false
-	}
+func describe(port *vswitch.Port, iface *vswitch.Interface) Port {
 	return Port{
 		Name:          port.Name,
 		Type:          strings.TrimPrefix(iface.Type, "system"),
@@ -266,7 +273,7 @@ func (s *session) describe(port *vswitch.Port) (Port, bool) {
 		MTURequest:    value(iface.MTURequest),
 		Options:       iface.Options,
 		ExternalIDs:   port.ExternalIDs,
-	}, true
+	}
 }
 
 // WaitPort returns the port when ovs-vswitchd has given it its OpenFlow port
@@ -277,7 +284,7 @@ func (c *Client) WaitPort(ctx context.Context, bridge, name string) (Port, error
 	ctx, cancel := context.WithTimeout(ctx, waitBound)
 	defer cancel()
 	for {
-		next := c.next()
+		next := c.nextOfPort(name)
 		port, ok := c.Port(bridge, name)
 		switch {
 		case !ok && c.Connected():

@@ -38,8 +38,8 @@ type session struct {
 }
 
 // dial connects and returns when the cache is filled. changed is called after
-// each change of the cache; it must not block.
-func dial(ctx context.Context, endpoint string, changed func()) (*session, error) {
+// each change of the cache, with the row; it must not block.
+func dial(ctx context.Context, endpoint string, changed func(model.Model)) (*session, error) {
 	dbModel, err := vswitch.FullDatabaseModel()
 	if err != nil {
 		return nil, err
@@ -77,15 +77,15 @@ func dial(ctx context.Context, endpoint string, changed func()) (*session, error
 
 // monitor fills the cache and has it kept up to date: all columns of the model,
 // by one request, so that the cache is never filled in part.
-func (s *session) monitor(ctx context.Context, changed func()) error {
+func (s *session) monitor(ctx context.Context, changed func(model.Model)) error {
 	s.cache = s.client.Cache()
 	if s.cache == nil {
 		return errors.New("the connection ended at once")
 	}
 	s.cache.AddEventHandler(&cache.EventHandlerFuncs{
-		AddFunc:    func(string, model.Model) { changed() },
-		UpdateFunc: func(string, model.Model, model.Model) { changed() },
-		DeleteFunc: func(string, model.Model) { changed() },
+		AddFunc:    func(_ string, row model.Model) { changed(row) },
+		UpdateFunc: func(_ string, _, row model.Model) { changed(row) },
+		DeleteFunc: func(_ string, row model.Model) { changed(row) },
 	})
 	m := s.client.NewMonitor()
 	for table, row := range s.cache.DatabaseModel().Types() {

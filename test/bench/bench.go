@@ -51,7 +51,13 @@ func (b *bench) run(ctx context.Context) (err error) {
 
 // setUp starts the contenders and proves of each that what it plugs in works.
 func (b *bench) setUp(ctx context.Context) error {
-	peers, err := b.place.startPeers(ctx)
+	if b.plugins == "" {
+		b.plugins = b.place.pluginDir()
+		if err := buildPlugins(ctx, b.plugins); err != nil {
+			return err
+		}
+	}
+	peers, err := b.place.startPeers(b.plugins)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ import (
 
 // options are the command's flags.
 type options struct {
-	out, binDir, profile            string
+	out, binDir, profile, plugins   string
 	rounds, warmUps, bursts, atOnce int
 	pods                            int
 	phases                          bool
@@ -35,6 +35,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "out/bench.json", "file to write the figures to")
 	flag.StringVar(&o.binDir, "bin-dir", "bin", "directory with sluice-agent, sluice-cni and sluice-lab")
+	flag.StringVar(&o.plugins, "plugins", "", "directory with the peers' plugins bridge, ptp and host-local (default: built for this run)")
 	flag.IntVar(&o.rounds, "rounds", 100, "how many ADDs and DELs of each contender, one at a time; below 100 a p99 is the slowest")
 	flag.IntVar(&o.warmUps, "warm-ups", 10, "how many rounds go before that and do not count")
 	flag.IntVar(&o.atOnce, "at-once", 50, "how many ADDs, then DELs, go off at the same moment (at most 200)")

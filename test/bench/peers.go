@@ -15,11 +15,8 @@ import (
 
 const pluginsModule = "github.com/containernetworking/plugins"
 
-// startPeers builds the peers' plugins and gives each peer a host.
-func (p place) startPeers(ctx context.Context) ([]*contender, error) {
-	if err := p.buildPlugins(ctx); err != nil {
-		return nil, err
-	}
+// startPeers gives each peer a host.
+func (p place) startPeers(plugins string) ([]*contender, error) {
 	// All pods get a default route, as Sluice's do; nobody masquerades in their ADD,
 	// as Sluice's does not.
 	confs := []map[string]any{
@@ -37,7 +34,7 @@ func (p place) startPeers(ctx context.Context) ([]*contender, error) {
 			ipam["routes"] = []any{map[string]any{"dst": "0.0.0.0/0"}}
 		}
 		conf["ipam"] = ipam
-		peer, err := p.startPeer(name, conf)
+		peer, err := p.startPeer(name, plugins, conf)
 		if err != nil {
 			return nil, fmt.Errorf("start peer %s: %w", name, err)
 		}
@@ -46,7 +43,7 @@ func (p place) startPeers(ctx context.Context) ([]*contender, error) {
 	return peers, nil
 }
 
-func (p place) startPeer(name string, conf map[string]any) (*contender, error) {
+func (p place) startPeer(name, plugins string, conf map[string]any) (*contender, error) {
 	text, err := json.Marshal(map[string]any{"cniVersion": "1.1.0", "name": "bench-" + name, "plugins": []any{conf}})
 	if err != nil {
 		return nil, err
@@ -59,12 +56,12 @@ func (p place) startPeer(name string, conf map[string]any) (*contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.newContender(name, host, p.pluginDir(), list)
+	return p.newContender(name, host, plugins, list)
 }
 
 // buildPlugins builds the plugins of the version that our go.mod names, by their own
 // go.mod, with the linker's flags that ours are built with.
-func (p place) buildPlugins(ctx context.Context) error {
+func buildPlugins(ctx context.Context, dir string) error {
 	version, err := pluginsVersion()
 	if err != nil {
 		return err
@@ -75,7 +72,7 @@ func (p place) buildPlugins(ctx context.Context) error {
 		args = append(args, fmt.Sprintf("%s/plugins/%s@%s", pluginsModule, name, version))
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+p.pluginDir(), "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+dir, "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the peers' plugins: go %v: %w: %s", args, err, out)
 	}
