@@ -44,9 +44,11 @@ func compare(ctx context.Context, root string) error {
 		theirs := filepath.Join(root, path)
 		switch {
 		case strings.HasPrefix(source, "->"):
-			if target, err := os.Readlink(theirs); err != nil || target != source[2:] {
-				errs = append(errs, fmt.Errorf("%s leads to %q (%v), not %s", path, target, err, source[2:]))
+			target, err := os.Readlink(theirs)
+			if err == nil && target != source[2:] {
+				err = fmt.Errorf("%s leads to %q, not to %s", path, target, source[2:])
 			}
+			errs = append(errs, err)
 		case isOwn(path):
 			own++
 			errs = append(errs, sameContent(theirs, source))
