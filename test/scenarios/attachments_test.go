@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -64,9 +65,12 @@ func TestTwoInterfacesOfOneContainer(t *testing.T) {
 			return err
 		})
 	})
-	if left := trace(t, l, n); strings.Count(left, "veth") != 1 {
-		t.Errorf("left behind: %s", left)
-	}
+	eventually(t, "one cable is left", func() error {
+		if left := trace(t, l, n); strings.Count(left, "veth") != 1 {
+			return errors.New(left)
+		}
+		return nil
+	})
 }
 
 // TestATakenPortNumber: where Open vSwitch gives a pod's port another number than

@@ -257,12 +257,7 @@ func TestOVSDBIsLost(t *testing.T) {
 	for i := range 10 {
 		deleted(t, n, call{container: fmt.Sprintf("new%d", i), netns: ns, ifname: fmt.Sprintf("new%d", i)})
 	}
-	eventually(t, "nothing is left", func() error {
-		if left := trace(t, l, n); left != "" {
-			return errors.New(left)
-		}
-		return nil
-	})
+	nothingLeft(t, l, n)
 }
 
 // TestTwoSandboxesOfOnePod: the newest is the pod, the older can do nothing, and goes

@@ -48,9 +48,7 @@ func TestEveryVerbInEveryVersion(t *testing.T) {
 			})
 		}
 	}
-	if left := trace(t, l, n); left != "" {
-		t.Errorf("left behind: %s", left)
-	}
+	nothingLeft(t, l, n)
 }
 
 func everyVerb(t *testing.T, l *lab.Lab, r runtimeOf, c *libcni.RuntimeConf, later bool) {
