@@ -28,12 +28,7 @@ func Namespace(ns *corev1.Namespace) state.Namespace {
 func Node(n *corev1.Node) (state.Node, error) {
 	out := state.Node{
 		Name: n.Name, UID: string(n.UID), Labels: n.Labels,
-		Ready: true, Deleting: n.DeletionTimestamp != nil, Created: created(n.ObjectMeta),
-	}
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			out.Ready = c.Status == corev1.ConditionTrue
-		}
+		Deleting: n.DeletionTimestamp != nil, Created: created(n.ObjectMeta),
 	}
 	for _, a := range n.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
@@ -45,6 +40,7 @@ func Node(n *corev1.Node) (state.Node, error) {
 		}
 		out.Addresses = append(out.Addresses, ip.Unmap())
 	}
+	out.Ready = nodeReady(n.Status.Conditions, len(out.Addresses) > 0)
 	cidrs := n.Spec.PodCIDRs
 	if len(cidrs) == 0 && n.Spec.PodCIDR != "" {
 		cidrs = []string{n.Spec.PodCIDR}
@@ -60,6 +56,18 @@ func Node(n *corev1.Node) (state.Node, error) {
 		out.PodCIDRs = append(out.PodCIDRs, p)
 	}
 	return out, nil
+}
+
+// nodeReady is the Ready condition's status. Without one a Node counts as Ready if it has
+// addresses, as in YAML written by hand: of one that has none no kubelet has ever reported,
+// and it must not take a podCIDR from one that runs.
+func nodeReady(conditions []corev1.NodeCondition, addresses bool) bool {
+	for _, c := range conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return addresses
 }
 
 // The annotations of a Pod that ask for its addresses (separated by commas, at most one
@@ -146,8 +154,12 @@ func Manifests(o Objects) []any {
 		for _, a := range n.Addresses {
 			node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
 		}
-		if !n.Ready {
-			node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse}}
+		if n.Ready != nodeReady(nil, len(n.Addresses) > 0) {
+			status := corev1.ConditionFalse
+			if n.Ready {
+				status = corev1.ConditionTrue
+			}
+			node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status}}
 		}
 		out = append(out, node)
 	}

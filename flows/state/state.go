@@ -52,7 +52,7 @@ type Node struct {
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	// PodCIDRs are Node.spec.podCIDRs, masked.
 	PodCIDRs []netip.Prefix `json:"podCIDRs,omitempty"`
-	// Ready is the Ready condition's status; a node without conditions counts as ready.
+	// Ready is the Ready condition's status; without one, a node with addresses counts as ready.
 	Ready bool `json:"ready,omitempty"`
 	// Deleting is set once the object has a deletion timestamp.
 	Deleting bool `json:"deleting,omitempty"`

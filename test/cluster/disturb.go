@@ -53,6 +53,7 @@ func (p place) disturb(ctx context.Context, root string, pods int) error {
 		{"pods Running and Ready", t.create},
 		{"agents rolled out anew: nothing is lost", t.rollout},
 		{"agents of another pipeline rolled out, and back", t.upgrade},
+		{"two Nodes with one podCIDR: the loser is told, and has it again", t.twins},
 		{"no agent: NotReady, pods go on, deletes end", t.withoutAgent},
 		{"kubelets killed while pods start", func(ctx context.Context) error { return t.killedWhileStarting(ctx, "kubelet") }},
 		{"containerds killed while pods start", func(ctx context.Context) error { return t.killedWhileStarting(ctx, "containerd") }},
