@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // streams tries what goes through the API server and kubelet into a pod.
@@ -35,7 +37,18 @@ func (t trial) streams(ctx context.Context) error {
 		}
 		errs = append(errs, err, execErr, t.portForward(ctx, pod.Name))
 	}
-	return errors.Join(append(errs, t.neverRestarted(ctx))...)
+	return errors.Join(append(errs, classes(pods), t.neverRestarted(ctx))...)
+}
+
+// classes sees that the pods named for a class of service are of it.
+func classes(pods []corev1.Pod) error {
+	var errs []error
+	for _, pod := range pods {
+		if class := strings.ToLower(string(pod.Status.QOSClass)); pod.Labels["app"] == "" && class != pod.Name {
+			errs = append(errs, fmt.Errorf("pod %s is of the class of service %q", pod.Name, class))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // neverRestarted sees that no liveness probe failed: kubelet would have restarted the container.
