@@ -18,7 +18,8 @@ import (
 // delete deletes all pods of the trial, and looks whether the nodes are as before.
 func (t trial) delete(ctx context.Context) error {
 	err := t.client.CoreV1().Namespaces().Delete(ctx, trialNamespace, metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
+	// Conflict: it is going already.
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return err
 	}
 	err = await(ctx, "the namespace to go", 2*time.Minute, func(ctx context.Context) error {

@@ -22,6 +22,37 @@ func (t trial) killedWhileStarting(ctx context.Context, service string) error {
 	if _, err := t.kubectl(ctx, t.cache, fmt.Appendf(nil, trialObjects, podImage, t.pods+4), "apply", "-f", "-"); err != nil {
 		return err
 	}
+	if err := t.killEverywhere(ctx, service); err != nil {
+		return err
+	}
+	more := t
+	more.pods += 4
+	if err := more.recreate(ctx); err != nil {
+		return err
+	}
+	if err := more.reach(ctx); err != nil {
+		return err
+	}
+	return t.recreate(ctx)
+}
+
+// killedWhileDeleting deletes all pods and kills a service on each node meanwhile; in the end
+// the nodes must be as before.
+func (t trial) killedWhileDeleting(ctx context.Context, service string) error {
+	if err := t.client.CoreV1().Namespaces().Delete(ctx, trialNamespace, metav1.DeleteOptions{}); err != nil {
+		return err
+	}
+	if err := t.killEverywhere(ctx, service); err != nil {
+		return err
+	}
+	if err := t.delete(ctx); err != nil {
+		return err
+	}
+	return t.create(ctx)
+}
+
+// killEverywhere kills a service of each node, again and again for more than a second.
+func (t trial) killEverywhere(ctx context.Context, service string) error {
 	nodes, err := t.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
@@ -38,15 +69,7 @@ func (t trial) killedWhileStarting(ctx context.Context, service string) error {
 			return fmt.Errorf("node %s: no %s was there to be killed", n.Name, service)
 		}
 	}
-	more := t
-	more.pods += 4
-	if err := more.recreate(ctx); err != nil {
-		return err
-	}
-	if err := more.reach(ctx); err != nil {
-		return err
-	}
-	return t.recreate(ctx)
+	return nil
 }
 
 // recreate waits until all pods are Ready; those without an owner, which deleted ones
@@ -59,13 +82,23 @@ func (t trial) recreate(ctx context.Context) error {
 	})
 }
 
-// force deletes all pods without waiting for kubelet.
+// force deletes pods without waiting for kubelet: first those that others replace at once,
+// then all, after which the nodes must be as before.
 func (t trial) force(ctx context.Context) error {
-	_, err := t.kubectl(ctx, t.cache, nil, "-n", trialNamespace, "delete", "pods", "--all", "--grace-period=0", "--force")
-	if err != nil {
+	for _, what := range []string{"pods", "deployments,replicasets,pods"} {
+		if _, err := t.kubectl(ctx, t.cache, nil, "-n", trialNamespace, "delete", what, "--all", "--grace-period=0", "--force"); err != nil {
+			return err
+		}
+		if what == "pods" {
+			if err := t.recreate(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.delete(ctx); err != nil {
 		return err
 	}
-	return t.recreate(ctx)
+	return t.create(ctx)
 }
 
 // killService kills a service of a node, as a crash would, and tells whether it ran; the
