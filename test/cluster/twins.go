@@ -31,6 +31,9 @@ func (t trial) twins(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if len(list.Items) < 2 {
+		return errors.New("one node has no peer that could be misled: start the cluster with more")
+	}
 	s := twinState{trial: t, first: list.Items[0], other: list.Items[1].Name}
 	s.podCIDR = s.first.Spec.PodCIDR
 	if s.flows, err = t.tables(ctx); err != nil {
