@@ -69,18 +69,20 @@ func TestMetricsAreHistogramsByPhase(t *testing.T) {
 	m.note("ADD", 3*time.Millisecond, &parts, nil)
 	m.note("ADD", 20*time.Second, &phases{}, nil)
 	m.note("DEL", time.Second, &phases{}, tryAgain("later"))
+	m.note("JUMP", time.Second, &phases{}, errors.New("no such verb"))
 	var out strings.Builder
 	if err := m.Write(&out); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		`sluice_cni_phase_seconds_bucket{verb="ADD",phase="all",le="0.002"} 0`,
-		`sluice_cni_phase_seconds_bucket{verb="ADD",phase="all",le="0.005"} 1`,
-		`sluice_cni_phase_seconds_bucket{verb="ADD",phase="all",le="10"} 1`,
-		`sluice_cni_phase_seconds_bucket{verb="ADD",phase="all",le="+Inf"} 2`,
-		`sluice_cni_phase_seconds_sum{verb="ADD",phase="all"} 20.003`,
-		`sluice_cni_phase_seconds_bucket{verb="ADD",phase="row",le="0.002"} 1`,
-		`sluice_cni_failures_total{verb="DEL",code="11"} 1`,
+		`sluice_cni_phase_seconds_bucket{phase="all",verb="ADD",le="0.002"} 0`,
+		`sluice_cni_phase_seconds_bucket{phase="all",verb="ADD",le="0.005"} 1`,
+		`sluice_cni_phase_seconds_bucket{phase="all",verb="ADD",le="10"} 1`,
+		`sluice_cni_phase_seconds_bucket{phase="all",verb="ADD",le="+Inf"} 2`,
+		`sluice_cni_phase_seconds_sum{phase="all",verb="ADD"} 20.003`,
+		`sluice_cni_phase_seconds_bucket{phase="row",verb="ADD",le="0.002"} 1`,
+		`sluice_cni_failures_total{code="11",verb="DEL"} 1`,
+		`sluice_cni_failures_total{code="999",verb="unknown"} 1`,
 	} {
 		if !strings.Contains(out.String(), line+"\n") {
 			t.Errorf("no line %s in\n%s", line, out.String())
