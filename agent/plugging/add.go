@@ -140,7 +140,7 @@ func (p *Plugger) flowsIn(ctx context.Context) error {
 
 // addPort makes the host's end a port, and returns it when it has its number.
 func (p *Plugger) addPort(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) (db.Port, error) {
-	note := db.BridgeNote{}
+	note := db.BridgeNote{Remove: []string{lease.OwedKey(l.Key())}}
 	for _, addr := range l.Addresses {
 		note.Remove = append(note.Remove, lease.FreedKey(addr))
 	}

@@ -58,7 +58,7 @@ func (p *Plugger) collectOne(ctx context.Context, l lease.Lease, why string) err
 	}
 	p.log.Info("lease freed", "because", why, "holder", l.Holder(), "addresses", l.Addresses, "port", l.Port)
 	var parts phases
-	return p.unplug(ctx, l, &parts)
+	return p.unplug(ctx, l, true, &parts)
 }
 
 // sweep removes the cables among these that are nobody's for certain.

@@ -29,9 +29,11 @@ func (p *Plugger) del(ctx context.Context, req *wire.Request, parts *phases) err
 	if !ok {
 		// No lease: at most a cable that an ADD left behind.
 		defer p.attach.unlock(key)
+		p.settle(ctx, key)
 		return plug.Remove(r.lease.Port)
 	}
-	if err := p.unplug(ctx, held, parts); err != nil {
+	// Another IPAM plugin's DEL is run after this, by the executable.
+	if err := p.unplug(ctx, held, false, parts); err != nil {
 		// Open vSwitch is away or slow. The pod goes all the same: its cable is taken
 		// here, and the lease is freed when its row can be, on that evidence.
 		p.log.Warn("the lease is freed later", "holder", held.Holder(), "error", err)
@@ -41,9 +43,10 @@ func (p *Plugger) del(ctx context.Context, req *wire.Request, parts *phases) err
 
 // unplug is the one way in which an attachment ends, whoever wants it: DEL, GC, or the
 // evidence that its container has gone. The caller has locked the key; it stays locked
-// until the cable has gone, so that an ADD of the same waits. The error is why the lease
+// until the cable has gone, so that an ADD of the same waits. Owes tells that another
+// IPAM plugin, if there is one, does not hear of it now. The error is why the lease
 // could not be freed; the cable goes all the same.
-func (p *Plugger) unplug(ctx context.Context, l lease.Lease, parts *phases) error {
+func (p *Plugger) unplug(ctx context.Context, l lease.Lease, owes bool, parts *phases) error {
 	// Before the row goes: an agent that starts after this one died must know that the
 	// cable is nobody's.
 	if err := plug.Retire(l.Port); err != nil {
@@ -51,7 +54,7 @@ func (p *Plugger) unplug(ctx context.Context, l lease.Lease, parts *phases) erro
 	}
 	ovsdb, err := p.node.OVSDB()
 	if err == nil {
-		err = p.release(ctx, ovsdb, l, parts)
+		err = p.release(ctx, ovsdb, l, owes, parts)
 	}
 	p.unplugs.Go(func() {
 		defer p.attach.unlock(l.Key())
@@ -75,7 +78,7 @@ const flowsPatience = 30 * time.Millisecond
 
 // release frees the lease: its flows, then its row with a note of when. In this order,
 // as the switch would look at all its ports between the two.
-func (p *Plugger) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) error {
+func (p *Plugger) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, owes bool, parts *phases) error {
 	p.attach.leave(l.Key())
 	end := parts.begin("flows")
 	patient, cancel := context.WithTimeout(ctx, flowsPatience)
@@ -86,7 +89,7 @@ func (p *Plugger) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, 
 		p.log.Warn("flows not removed yet", "holder", l.Holder(), "error", err)
 	}
 	end = parts.begin("row")
-	_, err = ovsdb.DeletePort(ctx, render.Bridge, l.Port, freeing(ovsdb, l, time.Now()))
+	_, err = ovsdb.DeletePort(ctx, render.Bridge, l.Port, freeing(ovsdb, l, owes, time.Now()))
 	end()
 	if err != nil {
 		p.attach.stay(l.Key())
@@ -96,11 +99,31 @@ func (p *Plugger) release(ctx context.Context, ovsdb *db.Client, l lease.Lease, 
 	return nil
 }
 
+// settle forgets that an attachment owes its addresses to another IPAM plugin: who asks
+// for its DEL runs the plugin's too.
+func (p *Plugger) settle(ctx context.Context, key lease.Key) {
+	ovsdb, err := p.node.OVSDB()
+	if err != nil {
+		return // the plugin is told once more
+	}
+	bridge, _ := ovsdb.Bridge(render.Bridge)
+	if _, owes := bridge.ExternalIDs[lease.OwedKey(key)]; !owes {
+		return
+	}
+	if err := ovsdb.NoteBridge(ctx, render.Bridge, db.BridgeNote{Remove: []string{lease.OwedKey(key)}}); err != nil {
+		p.log.Warn("an IPAM plugin will be told once more", "attachment", key.String(), "error", err)
+	}
+}
+
 // freeing is the note of when the lease's addresses were freed. Those that another IPAM
-// plugin gave rest, or do not, as that plugin has it.
-func freeing(ovsdb *db.Client, l lease.Lease, now time.Time) db.BridgeNote {
+// plugin gave rest, or do not, as that plugin has it; if it is not told now, that is
+// noted.
+func freeing(ovsdb *db.Client, l lease.Lease, owes bool, now time.Time) db.BridgeNote {
 	note := db.BridgeNote{Set: map[string]string{}}
 	if l.IPAM != "" {
+		if owes {
+			note.Set[lease.OwedKey(l.Key())] = lease.OwedValue(l.Key())
+		}
 		return note
 	}
 	for _, addr := range l.Addresses {

@@ -141,19 +141,26 @@ func withIPAM(req *wire.Request, id identity, v verb) (json.RawMessage, *wire.Er
 	case err != nil || req.Command == wire.Add || req.Command == wire.Check:
 		return result, err
 	case req.Command == wire.GC:
-		return nil, collectIPAM(plugin, config, result)
+		return nil, collectIPAM(req, id, v, result)
 	}
 	_, err = delegate(plugin, config)
 	return nil, err
 }
 
-// collectIPAM gives back the addresses of the attachments that GC has ended, and tells
-// the plugin, which may have a GC of its own.
-func collectIPAM(plugin string, config []byte, result json.RawMessage) *wire.Error {
+// collectIPAM gives back the addresses of attachments that ended without DEL, has the
+// agent forget of each that it was owed, and tells the plugin of the GC, as it may have
+// one of its own.
+func collectIPAM(req *wire.Request, id identity, v verb, result json.RawMessage) *wire.Error {
+	plugin, config := id.IPAM.Type, []byte(req.Config)
 	var ended wire.Collected
 	_ = json.Unmarshal(result, &ended)
 	for _, a := range ended.Attachments {
 		if _, err := delegate(plugin, config, "CNI_COMMAND=DEL", "CNI_CONTAINERID="+a.ContainerID, "CNI_IFNAME="+a.IfName, "CNI_NETNS="); err != nil {
+			return err
+		}
+		del := *req
+		del.Command, del.ContainerID, del.IfName = wire.Del, a.ContainerID, a.IfName
+		if _, err := askAgent(&del, id, v); err != nil {
 			return err
 		}
 	}

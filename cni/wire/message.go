@@ -62,7 +62,8 @@ func (r *Request) Timeout() time.Duration {
 	return time.Duration(max(r.TimeoutMS, 0)) * time.Millisecond
 }
 
-// Collected is the result of GC, for the executable: the attachments that it has ended.
+// Collected is the result of GC, for the executable: the attachments that have ended
+// without another IPAM plugin's having been told. Each is owed until a DEL of it.
 type Collected struct {
 	Attachments []Attachment `json:"attachments,omitempty"`
 }
