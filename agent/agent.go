@@ -61,6 +61,7 @@ type Agent struct {
 	hostDone string        // the text of the hostSide that was put in place last
 	hostErr  error
 	repairs  uint64 // of the host
+	quarrels []string
 	started  time.Time
 	underlay underlay // as last looked at
 	deaf     string   // why the switch forwards nothing new, empty if it does

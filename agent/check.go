@@ -2,13 +2,16 @@ package agent
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/hazard"
 	"github.com/sluice-cni/sluice/agent/invariant"
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/netns"
 )
 
@@ -33,6 +36,28 @@ func (a *Agent) Check(ctx context.Context) ([]invariant.Broken, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(second, func(b invariant.Broken) bool { return !slices.Contains(first, b) }), nil
+}
+
+// Hazards implements api.Agent: what hurts on this machine and is not ours to change.
+func (a *Agent) Hazards(ctx context.Context) []hazard.Hazard {
+	a.mu.Lock()
+	s := a.pass.state
+	a.mu.Unlock()
+	self, known := s.Self()
+	if !known {
+		return nil // status says why
+	}
+	n := hazard.Node{
+		Gateway: render.GatewayDevice, Underlay: s.Facts.UnderlayDevice, Kernel: s.Facts.Datapath == "system",
+		Tunnel: s.Facts.TunnelAddress, TunnelPort: render.TunnelPort(render.Encapsulation(s.Config)), Pods: self.PodCIDRs,
+		ConfDir: a.cfg.Install.ConfDir, Conf: filepath.Base(a.cfg.Install.FromConf),
+	}
+	for _, peer := range s.Nodes {
+		if to := render.TunnelAddress(peer, s); peer.Name != s.Node && to.IsValid() {
+			n.Peers = append(n.Peers, to)
+		}
+	}
+	return hazard.Look(ctx, n)
 }
 
 func (a *Agent) checkOnce(ctx context.Context) ([]invariant.Broken, error) {

@@ -78,7 +78,7 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 			a.log.Error("the host's side is not what it must be", "error", err)
 		}
 		a.mu.Lock()
-		a.hostErr, a.repairs = err, a.host.Repaired()
+		a.hostErr, a.repairs, a.quarrels = err, a.host.Repaired(), a.host.Quarrels()
 		if err == nil && a.hostDone != want.text {
 			a.hostDone = want.text
 			a.kick() // the input may be in force now

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/agent/reconcile"
 	"github.com/sluice-cni/sluice/flows"
@@ -30,7 +31,7 @@ func (a *Agent) Status() api.Status {
 	ovsdb, dbErr := a.ovsdb()
 	a.mu.Lock()
 	p, hostErr, hostDone, repairs := a.pass, a.hostErr, a.hostDone != "", a.repairs
-	deaf := a.deaf
+	deaf, quarrels := a.deaf, a.quarrels
 	a.mu.Unlock()
 	if p.err == nil {
 		p.err = dbErr // the passes do not know yet
@@ -67,6 +68,10 @@ func (a *Agent) Status() api.Status {
 	if hostErr != nil {
 		out.Host.Error = hostErr.Error()
 		problem("host: %v", hostErr)
+	}
+	for _, q := range quarrels {
+		problem("host: somebody else keeps changing it: it was put right %d times within minutes: %s; find who does (NetworkManager, udev, a script) and stop it",
+			host.QuarrelTimes, q)
 	}
 	self, known := s.Self()
 	if known && len(self.PodCIDRs) == 0 {

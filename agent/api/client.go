@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/hazard"
 	"github.com/sluice-cni/sluice/agent/invariant"
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -59,6 +60,11 @@ func (c *Client) Pods(ctx context.Context) (list []PodStatus, err error) {
 // Check asks what is inconsistent on the node.
 func (c *Client) Check(ctx context.Context) (broken []invariant.Broken, err error) {
 	return broken, c.get(ctx, "/check", &broken)
+}
+
+// Hazards asks what hurts on the node's machine and is not Sluice's to change.
+func (c *Client) Hazards(ctx context.Context) (list []hazard.Hazard, err error) {
+	return list, c.get(ctx, "/hazards", &list)
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {

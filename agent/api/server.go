@@ -10,6 +10,7 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/hazard"
 	"github.com/sluice-cni/sluice/agent/invariant"
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -41,6 +42,8 @@ type Agent interface {
 	Metrics(w io.Writer) error
 	// Check returns what is inconsistent on this node.
 	Check(ctx context.Context) ([]invariant.Broken, error)
+	// Hazards are what hurts on this machine and is not ours to change.
+	Hazards(ctx context.Context) []hazard.Hazard
 }
 
 // Serve answers on the listener until ctx ends.
@@ -51,6 +54,7 @@ type Agent interface {
 //	GET /pods     []PodStatus
 //	GET /metrics  Prometheus' text format
 //	GET /check    []invariant.Broken
+//	GET /hazards  []hazard.Hazard
 //	GET /healthz  200 when ready, 503 with the problems when not
 //	GET /debug/pprof/
 func Serve(ctx context.Context, l net.Listener, a Agent) error {
@@ -70,6 +74,7 @@ func Serve(ctx context.Context, l net.Listener, a Agent) error {
 		broken, err := a.Check(r.Context())
 		reply(w, broken, err)
 	})
+	mux.HandleFunc("GET /hazards", func(w http.ResponseWriter, r *http.Request) { reply(w, a.Hazards(r.Context()), nil) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if s := a.Status(); !s.Ready {
 			w.WriteHeader(http.StatusServiceUnavailable)

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// What was put right so many times within so long is a quarrel with somebody else, who
+// What was put right QuarrelTimes within quarrelSpan is a quarrel with somebody else, who
 // will not give in either.
 const (
-	quarrelTimes = 3
+	QuarrelTimes = 3
 	quarrelSpan  = 5 * time.Minute
 )
 
@@ -23,7 +23,7 @@ func (c *contest) note(now time.Time, what []string) {
 	}
 	for _, w := range what {
 		c.times[w] = append(c.times[w], now)
-		c.times[w] = c.times[w][max(0, len(c.times[w])-quarrelTimes):]
+		c.times[w] = c.times[w][max(0, len(c.times[w])-QuarrelTimes):]
 	}
 }
 
@@ -35,7 +35,7 @@ func (c *contest) quarrels(now time.Time) []string {
 		switch {
 		case now.Sub(times[len(times)-1]) > quarrelSpan:
 			delete(c.times, w)
-		case len(times) == quarrelTimes && now.Sub(times[0]) <= quarrelSpan:
+		case len(times) == QuarrelTimes && now.Sub(times[0]) <= quarrelSpan:
 			out = append(out, w)
 		}
 	}

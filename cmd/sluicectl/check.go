@@ -23,6 +23,10 @@ func checkCommand(client func() *api.Client) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			hazards, err := client().Hazards(cmd.Context())
+			if err != nil {
+				return err
+			}
 			switch output {
 			case "":
 				for _, p := range s.Problems {
@@ -31,14 +35,17 @@ func checkCommand(client func() *api.Client) *cobra.Command {
 				for _, b := range broken {
 					fmt.Fprintln(cmd.OutOrStdout(), "inconsistent:", b)
 				}
+				for _, h := range hazards {
+					fmt.Fprintln(cmd.OutOrStdout(), "hazard:", h)
+				}
 			case "json":
-				if err := printJSON(cmd.OutOrStdout(), map[string]any{"problems": s.Problems, "inconsistent": broken}); err != nil {
+				if err := printJSON(cmd.OutOrStdout(), map[string]any{"problems": s.Problems, "inconsistent": broken, "hazards": hazards}); err != nil {
 					return err
 				}
 			default:
 				return badOutput(output, "json")
 			}
-			if n := len(s.Problems) + len(broken); n > 0 {
+			if n := len(s.Problems) + len(broken) + len(hazards); n > 0 {
 				return fmt.Errorf("node %s: %d found", s.Node, n)
 			}
 			if output == "" {

@@ -14,12 +14,14 @@ cache=${SLUICE_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice-vm}
 PATH=$PATH:/usr/sbin:/sbin
 
 # What tests run, and what helps to look around.
-programs='bash sh unshare ip tc ss bridge nft conntrack ethtool ping tcpdump
+programs='bash sh unshare ip tc ss bridge nft iptables-nft iptables-nft-save ip6tables-nft ip6tables-nft-save
+iptables-legacy iptables-legacy-save ip6tables-legacy ip6tables-legacy-save conntrack ethtool ping tcpdump
 ovsdb-server ovsdb-tool ovsdb-client ovs-vswitchd ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl'
 # What they need of the kernel; modprobe finds what these need.
 modules='openvswitch vport-geneve vport-vxlan veth bridge vxlan geneve dummy tun
 nf_conntrack nf_conntrack_netlink nf_nat nfnetlink_cttimeout nf_tables nft_ct nft_nat nft_masq nft_chain_nat
 nft_reject nft_reject_inet nft_fib_inet nft_log nft_limit nft_redir nft_numgen nft_hash
+ip_tables iptable_filter iptable_nat ip6_tables ip6table_filter nft_compat xt_conntrack xt_comment xt_mark xt_tcpudp ipt_REJECT
 sch_htb sch_tbf sch_ingress sch_netem sch_fq_codel act_police act_gact act_mirred cls_basic cls_u32
 cls_matchall cls_flower ifb sctp psample drop_monitor'
 
@@ -70,6 +72,8 @@ build() {
 		mkdir -p "$root$(dirname "$path")"
 		cp "$path" "$root$path"
 	done
+	# What iptables knows of matches and targets.
+	cp -r --parents /usr/lib/x86_64-linux-gnu/xtables "$root/"
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	for program in $(busybox --list); do
 		[ -e "$root/bin/$program" ] || [ -e "$root/sbin/$program" ] || ln -s busybox "$root/bin/$program"

@@ -155,6 +155,16 @@ func pod(t *testing.T, l *lab.Lab, name string) lab.PodListing {
 	return p
 }
 
+// outsideOf is the machine that is no node.
+func outsideOf(t *testing.T, l *lab.Lab) lab.OutsideListing {
+	t.Helper()
+	list, err := l.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Outside
+}
+
 // flowsOf are a node's flows as its agent tells them.
 func flowsOf(t *testing.T, n lab.NodeListing) []api.Flow {
 	t.Helper()

@@ -87,15 +87,6 @@ func serveAll(t *testing.T, l *lab.Lab) {
 	traffic.ServeEcho(t, outsideOf(t, l).Netns)
 }
 
-func outsideOf(t *testing.T, l *lab.Lab) lab.OutsideListing {
-	t.Helper()
-	list, err := l.List()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list.Outside
-}
-
 // settle is how long traffic goes on before and after a disturbance.
 var settle = slow.Bound(700 * time.Millisecond)
 
