@@ -135,9 +135,14 @@ func inResult(t *testing.T, added types.Result, c *libcni.RuntimeConf, later boo
 // pings shows that the pod and its node reach one another.
 func pings(t *testing.T, l *lab.Lab, n lab.NodeListing, sandbox string) {
 	t.Helper()
-	out, err := l.Exec(testContext(t), "node/"+n.Name, "nsenter", "--net="+sandbox, "ping", "-c1", "-W2", gatewayOf(t, l, n))
+	pingsAddress(t, l, n, sandbox, gatewayOf(t, l, n))
+}
+
+func pingsAddress(t *testing.T, l *lab.Lab, n lab.NodeListing, sandbox, address string) {
+	t.Helper()
+	out, err := l.Exec(testContext(t), "node/"+n.Name, "nsenter", "--net="+sandbox, "ping", "-c1", "-W2", address)
 	if err != nil {
-		t.Errorf("the pod does not reach its node: %v: %s", err, out)
+		t.Errorf("the pod does not reach %s: %v: %s", address, err, out)
 	}
 }
 

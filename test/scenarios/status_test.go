@@ -30,6 +30,7 @@ func TestWithoutAnAgentSTATUSSaysSoAndDELEnds(t *testing.T) {
 	if err := status(); err != nil {
 		t.Fatalf("STATUS with an agent: %v", err)
 	}
+	gateway := gatewayOf(t, l, n) // the agent knows it
 
 	if err := l.StopAgent(ctx, n.Name); err != nil {
 		t.Fatal(err)
@@ -39,7 +40,7 @@ func TestWithoutAnAgentSTATUSSaysSoAndDELEnds(t *testing.T) {
 	if err := status(); !errors.As(err, &e) || e.Code != notAvailable || !strings.Contains(e.Msg, "cannot reach the Sluice agent at "+n.CNISocket) {
 		t.Errorf("STATUS without an agent: %v", err)
 	}
-	pings(t, l, n, stays.NetNS)
+	pingsAddress(t, l, n, stays.NetNS, gateway)
 	began := time.Now()
 	if err := r.del(ctx, goes); err != nil {
 		t.Errorf("DEL: %v", err)
@@ -52,7 +53,7 @@ func TestWithoutAnAgentSTATUSSaysSoAndDELEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "STATUS is good again", status)
-	pings(t, l, n, stays.NetNS)
+	pingsAddress(t, l, n, stays.NetNS, gateway)
 	if err := r.del(ctx, stays); err != nil {
 		t.Errorf("DEL: %v", err)
 	}
