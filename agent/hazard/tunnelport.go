@@ -39,9 +39,11 @@ func tunnelPort(_ context.Context, n Node) ([]Hazard, error) {
 	}
 	sockets, err2 := boundTo(n.TunnelPort)
 	for _, s := range sockets {
-		out = append(out, Hazard{
-			fmt.Sprintf("%s listens on the tunnels' UDP port %d", owner(s), n.TunnelPort), "stop it, or let it listen on another port",
-		})
+		if who, ok := owner(s); ok {
+			out = append(out, Hazard{
+				fmt.Sprintf("%s listens on the tunnels' UDP port %d", who, n.TunnelPort), "stop it, or let it listen on another port",
+			})
+		}
 	}
 	return out, errors.Join(err, err2)
 }
@@ -51,8 +53,8 @@ func openvSwitchs(name string) bool {
 	return strings.HasPrefix(name, "genev_sys_") || strings.HasPrefix(name, "vxlan_sys_")
 }
 
-// boundTo are the inodes of programs' UDP sockets on the port. (The kernel's own, of
-// tunnel devices, have none.)
+// boundTo are the inodes of the UDP sockets on the port: programs', and the kernel's own
+// for Open vSwitch's tunnels.
 func boundTo(port uint16) ([]string, error) {
 	var out []string
 	for _, file := range []string{"/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"} {
@@ -67,7 +69,7 @@ func boundTo(port uint16) ([]string, error) {
 		for lines.Scan() {
 			// sl local_address rem_address st queues tr:when retrnsmt uid timeout inode
 			words := strings.Fields(lines.Text())
-			if len(words) < 10 || words[9] == "0" {
+			if len(words) < 10 {
 				continue
 			}
 			_, hex, _ := strings.Cut(words[1], ":")
@@ -83,16 +85,17 @@ func boundTo(port uint16) ([]string, error) {
 	return out, nil
 }
 
-// owner names the program that has the socket, as far as it can be seen from here.
-func owner(inode string) string {
+// owner names the program that has the socket; ok is false if none has: then it is the
+// kernel's own.
+func owner(inode string) (name string, ok bool) {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {
 		if to, err := os.Readlink(fd); err != nil || to != "socket:["+inode+"]" {
 			continue
 		}
 		process := filepath.Dir(filepath.Dir(fd))
-		name, _ := os.ReadFile(filepath.Join(process, "comm"))
-		return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), filepath.Base(process))
+		comm, _ := os.ReadFile(filepath.Join(process, "comm"))
+		return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(comm)), filepath.Base(process)), true
 	}
-	return "a program (socket " + inode + ")"
+	return "", false
 }

@@ -93,7 +93,8 @@ func (p pipelinePart) distrust(e *emitter) {
 	e.flow(flows.SpoofGuard, prioRouters, flows.RuleForeignNA, v6.Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)))
 
 	// Asked last of all, of what the host will have: the port narrows no other cached flow.
-	out := flows.Match{}.Origin(flows.OriginPod).Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway)))
+	// What comes by tunnel for this node's own address is a pod's, too.
+	out := flows.Match{}.Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway)))
 	for _, m := range families(out) {
 		e.flow(flows.Output, prioOwn, flows.RuleTunnelPort,
 			m.Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.UDPDst, flows.Uint(uint64(p.tunnelPort))))
