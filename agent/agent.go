@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/plugging"
@@ -79,6 +77,8 @@ type passResult struct {
 	// installed is the version of the input that is in force, since when.
 	installed string
 	since     time.Time
+	// doubted is since when the input cannot be read, or be right; zero if it can.
+	doubted   time.Time
 	flows     int
 	repaired  uint64
 	connected bool
@@ -116,15 +116,7 @@ func newSource(cfg Config, log *slog.Logger) (source.Source, error) {
 	if cfg.Manifests != "" {
 		return manifests.NewDir(cfg.Manifests, log), nil
 	}
-	rest, err := kube.Config(cfg.Kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	client, err := kubernetes.NewForConfig(rest)
-	if err != nil {
-		return nil, fmt.Errorf("kubernetes client: %w", err)
-	}
-	return kube.New(client, rest.Host, log), nil
+	return kube.Dial(cfg.Kubeconfig, log)
 }
 
 // Run serves until ctx ends. Flows, ports and host settings stay as they are: pods

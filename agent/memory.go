@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/flows/state"
 )
 
 // memory is the last input that was in force, in a file beside the sockets: an agent
@@ -24,21 +26,32 @@ type memory struct {
 	recalled bool
 	last     *remembered
 	err      error
+	// good is the last input that could be right. It is the pass loop's.
+	good *remembered
 }
 
-// input is what the source knows, or, while a starting agent's source knows nothing
-// yet, what is remembered. It is called by the pass loop alone.
+// input is what the source knows, or what is known from before: while a starting agent's
+// source says nothing yet, and where what it says cannot be right. A list without this very
+// node (an API server that is being restored, a directory that is not mounted) is no
+// evidence that nothing is there. It is called by the pass loop alone.
 func (a *Agent) input() source.Snapshot {
-	s := a.src.Snapshot()
-	if s.Synced || time.Since(a.started) < recallAfter {
+	s, m := a.src.Snapshot(), a.memory
+	switch {
+	case s.Synced && a.knowsSelf(s.Objects):
+		m.good = &remembered{s.Version, s.Objects}
+		return s
+	case s.Synced && m.good != nil:
+		return a.instead(s, *m.good)
+	case s.Synced:
+		if m.recall(); m.last != nil && a.knowsSelf(m.last.Objects) {
+			return a.instead(s, *m.last)
+		}
+		return s // the pass says what is wrong
+	case time.Since(a.started) < recallAfter:
 		return s
 	}
-	m := a.memory
-	if !m.recalled {
-		m.recalled = true
-		if m.last, m.err = m.recall(); m.last != nil {
-			a.log.Warn("the source says nothing yet: going on with the last input that was in force", "source", a.src.String())
-		}
+	if m.recall() && m.last != nil {
+		a.log.Warn("the source says nothing yet: going on with the last input that was in force", "source", a.src.String())
 	}
 	if m.err != nil {
 		s.Errors = append(s.Errors, m.err.Error())
@@ -47,6 +60,17 @@ func (a *Agent) input() source.Snapshot {
 		s.Objects, s.Version, s.Synced = m.last.Objects, m.last.Version, true
 		s.Errors = append(s.Errors, a.src.String()+" could not be read since the agent started")
 	}
+	return s
+}
+
+func (a *Agent) knowsSelf(o source.Objects) bool {
+	return slices.ContainsFunc(o.Nodes, func(n state.Node) bool { return n.Name == a.cfg.Node })
+}
+
+// instead is the snapshot with objects that are known from before.
+func (a *Agent) instead(s source.Snapshot, r remembered) source.Snapshot {
+	s.Objects, s.Version = r.Objects, r.Version
+	s.Errors = append(slices.Clip(s.Errors), fmt.Sprintf("there is no Node object named %q any more in %s", a.cfg.Node, a.src))
 	return s
 }
 
@@ -70,8 +94,18 @@ func newMemory(dir string) *memory {
 	return &memory{path: filepath.Join(dir, "last-input.json"), kicks: make(chan struct{}, 1)}
 }
 
-// recall reads the file; nil where there is none.
-func (m *memory) recall() (*remembered, error) {
+// recall looks for the file once, and tells whether it did so now.
+func (m *memory) recall() bool {
+	if m.recalled {
+		return false
+	}
+	m.recalled = true
+	m.last, m.err = m.read()
+	return true
+}
+
+// read reads the file; nil where there is none.
+func (m *memory) read() (*remembered, error) {
 	data, err := os.ReadFile(m.path)
 	if os.IsNotExist(err) {
 		return nil, nil

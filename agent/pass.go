@@ -64,6 +64,11 @@ func (a *Agent) onePass(ctx context.Context, look reconcile.Look) error {
 		number: number, snapshot: a.input(), state: last.state, result: last.result,
 		hostSide: last.hostSide, installed: last.installed, since: last.since, problems: last.problems,
 	}
+	if len(p.snapshot.Errors) > 0 {
+		if p.doubted = last.doubted; p.doubted.IsZero() {
+			p.doubted = time.Now()
+		}
+	}
 	p.err = a.apply(ctx, &p, look)
 	a.recMu.Lock()
 	p.flows, p.repaired, p.connection = a.rec.Installed(), a.rec.Repaired(), a.rec.Connection()

@@ -45,7 +45,7 @@ func (a *Agent) Status() api.Status {
 			Device: s.Facts.UnderlayDevice, DeviceMTU: s.Facts.UnderlayMTU,
 		},
 		Input: api.InputStatus{
-			Source: a.src.String(), Seen: p.snapshot.Seen, Installed: p.installed, Errors: p.snapshot.Errors, Since: p.since,
+			Source: a.src.String(), Seen: p.snapshot.Seen, Installed: p.installed, Errors: p.snapshot.Errors, Since: p.since, UnreadableSince: p.doubted,
 		},
 		Flows: api.FlowStatus{Desired: p.result.Len(), Installed: p.flows, Repaired: p.repaired},
 		Host:  api.HostSideStatus{Repaired: repairs},

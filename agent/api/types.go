@@ -69,6 +69,8 @@ type InputStatus struct {
 	Errors []string `json:"errors,omitempty"`
 	// Since is when Installed last changed.
 	Since time.Time `json:"since,omitzero"`
+	// UnreadableSince is when Errors began, zero while there are none.
+	UnreadableSince time.Time `json:"unreadableSince,omitzero"`
 }
 
 // FlowStatus counts the bridge's flows.

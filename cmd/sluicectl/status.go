@@ -85,6 +85,9 @@ func printStatus(out io.Writer, s api.Status) {
 		inForce = fmt.Sprintf("NOT in force: seen %s, installed %s", short(s.Input.Seen), cmp.Or(short(s.Input.Installed), "nothing"))
 	}
 	line("input", "%s: %s since %s", s.Input.Source, inForce, s.Input.Since.Format(time.DateTime))
+	if at := s.Input.UnreadableSince; !at.IsZero() {
+		line("", "cannot be read since %s, %s ago: the last known state is in force", at.Format(time.DateTime), time.Since(at).Round(time.Second))
+	}
 	_ = w.Flush()
 
 	if len(s.Peers) > 0 {
