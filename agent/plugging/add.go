@@ -104,6 +104,9 @@ func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, l l
 		}
 		g.Go(func() error {
 			defer parts.begin("pod")()
+			if err := cable.Label(); err != nil {
+				return err
+			}
 			return cable.Configure(gctx)
 		})
 		port, err = p.addPort(gctx, ovsdb, l, parts)

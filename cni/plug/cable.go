@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/vishvananda/netlink"
@@ -17,19 +18,19 @@ import (
 // any goroutine and thread, one at a time.
 type Cable struct {
 	// HostIndex and IfIndex are the interface indices of the two ends, each in its
-	// own namespace.
+	// own namespace; IfIndex is known after [Cable.Configure].
 	HostIndex int
 	IfIndex   int
 
 	spec Spec
 	host *netlink.Handle // in the host's namespace
-	pod  *netlink.Handle // in the container's
+	pod  *netlink.Handle // in the container's; nil until it is needed
 	ns   *os.File
 }
 
 // Create makes the cable: the container's end inside its namespace from the first
-// moment on, with its name, MAC and MTU, and down; the host's end up, without IPv6,
-// its alias set. So it can be a port of the bridge while [Cable.Configure] runs.
+// moment on, with its name, MAC and MTU, and down; the host's end up, without IPv6. So
+// it can be a port of the bridge while [Cable.Label] and [Cable.Configure] run.
 //
 // If it fails, nothing is left. The error names the device and the step; it may wrap
 // [*NetNSError], [ErrIfNameTaken], [ErrHostNameTaken] or the context's error.
@@ -46,8 +47,9 @@ func Create(ctx context.Context, spec Spec) (*Cable, error) {
 	if err == nil {
 		made, err = c.add()
 	}
+	// Before the other end is up there is no carrier, and so no IPv6 address yet.
 	if err == nil {
-		err = c.prepareHostEnd(ctx)
+		err = step(spec.HostName, "disable IPv6 on the host end", withoutIPv6(c.host, c.hostEnd(), spec.HostName))
 	}
 	if err == nil {
 		return c, nil
@@ -60,7 +62,7 @@ func Create(ctx context.Context, spec Spec) (*Cable, error) {
 	return nil, fmt.Errorf("plug %s: %w", spec.HostName, err)
 }
 
-// open opens the namespace and a netlink socket on either side.
+// open opens the namespace and a netlink socket on the host.
 func (c *Cable) open() (err error) {
 	if c.ns, err = openNetNS(c.spec.NetNS); err != nil {
 		return err
@@ -68,18 +70,29 @@ func (c *Cable) open() (err error) {
 	if c.host, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink on the host: %w", err)
 	}
+	return nil
+}
+
+// openPod opens a netlink socket in the container.
+func (c *Cable) openPod() (err error) {
+	if c.pod != nil {
+		return nil
+	}
 	if c.pod, err = netlink.NewHandleAt(netns.NsHandle(c.ns.Fd()), unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink in %q: %w", c.spec.NetNS, err)
 	}
 	return nil
 }
 
-// add makes both ends with one message, and finds their indices.
+// add makes both ends with one message, and finds the host end's index. That end is up
+// from the first: each change of a link is news to Open vSwitch, which then looks at all
+// its ports.
 func (c *Cable) add() (made bool, err error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = c.spec.HostName
 	attrs.MTU = c.spec.MTU
 	attrs.HardwareAddr = c.spec.HostMAC
+	attrs.Flags = net.FlagUp
 	veth := netlink.NewVeth(attrs)
 	veth.PeerName = c.spec.IfName
 	veth.PeerHardwareAddr = c.spec.MAC
@@ -91,17 +104,15 @@ func (c *Cable) add() (made bool, err error) {
 	if c.HostIndex = veth.Index; c.HostIndex == 0 { // LinkAdd looks it up, and keeps its failure to itself
 		return true, step(c.spec.HostName, "find it on the host", ErrNoInterface)
 	}
-	end, err := c.pod.LinkByName(c.spec.IfName)
-	if err != nil {
-		return true, step(c.spec.IfName, "find it in the container", err)
-	}
-	c.IfIndex = end.Attrs().Index
 	return true, nil
 }
 
 // explain says which of the two names was taken: the kernel has one EEXIST for both.
 func (c *Cable) explain(err error) error {
 	if errors.Is(err, unix.EEXIST) {
+		if failed := c.openPod(); failed != nil {
+			return errors.Join(err, failed)
+		}
 		if _, there := c.pod.LinkByName(c.spec.IfName); there == nil {
 			return step(c.spec.IfName, "create veth in "+c.spec.NetNS, ErrIfNameTaken)
 		}
@@ -112,23 +123,10 @@ func (c *Cable) explain(err error) error {
 	return step(c.spec.HostName, "create veth", err)
 }
 
-// prepareHostEnd makes the host end ready to be a port.
-func (c *Cable) prepareHostEnd(ctx context.Context) error {
-	end := c.hostEnd()
-	name := c.spec.HostName
-	if err := withoutIPv6(c.host, end, name); err != nil {
-		return step(name, "disable IPv6 on the host end", err)
-	}
-	if err := c.host.LinkSetAlias(end, c.spec.Alias[:min(len(c.spec.Alias), 255)]); err != nil {
-		return step(name, "set alias", err)
-	}
-	if err := ctx.Err(); err != nil {
-		return step(name, "set the host end up", err)
-	}
-	if err := c.host.LinkSetUp(end); err != nil {
-		return step(name, "set the host end up", err)
-	}
-	return nil
+// Label sets the host end's alias, which says whose the cable is: without one it is an
+// ADD's that was cut short (see [HostEnd.Abandoned]).
+func (c *Cable) Label() error {
+	return step(c.spec.HostName, "set alias", c.host.LinkSetAlias(c.hostEnd(), c.spec.Alias[:min(len(c.spec.Alias), 255)]))
 }
 
 func (c *Cable) hostEnd() netlink.Link {

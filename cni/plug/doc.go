@@ -1,7 +1,7 @@
 // Package plug is the cable: a veth whose one end is a port of the bridge and whose
 // other end is a container's interface.
 //
-// [Create] makes it, [Cable.Configure] sets addresses, routes and neighbours in the
+// [Create] makes it, [Cable.Label] says whose it is, [Cable.Configure] sets addresses, routes and neighbours in the
 // container, [Cable.Rollback] and [Remove] take it away, [Inspect] tells what is
 // there, [HostEnds] finds what was left behind. Nothing runs a process, announces an
 // address or waits for Open vSwitch.

@@ -35,7 +35,10 @@ func (e *NetNSError) Error() string {
 	return fmt.Sprintf("network namespace %q: %s", e.Path, e.Reason)
 }
 
-// step is the error of one step on one device.
+// step is the error of one step on one device; nil if there is none.
 func step(device, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
 	return fmt.Errorf("%s: %s: %w", device, doing, err)
 }

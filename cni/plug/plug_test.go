@@ -71,6 +71,9 @@ func create(t testing.TB, s plug.Spec) *plug.Cable {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	if err := c.Label(); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 

@@ -112,7 +112,7 @@ func TestAnErrorNamesDeviceNamespaceAndStep(t *testing.T) {
 	if err == nil {
 		t.Fatal("a cable that has gone is configured")
 	}
-	for _, part := range []string{pod.Path(), "eth0", "add address 10.1.0.2"} {
+	for _, part := range []string{pod.Path(), "eth0", "find it in"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not name %q", err, part)
 		}

@@ -48,8 +48,8 @@ func Retire(hostName string) error {
 }
 
 // Abandoned tells whether the cable is nobody's for certain: its removal was promised,
-// or its ADD was cut short before its end. Any other without a row may have lost it.
-func (e HostEnd) Abandoned() bool { return e.Alias == retired || e.Alias == "" || !e.Up }
+// or its ADD was cut short. Any other without a row may have lost it.
+func (e HostEnd) Abandoned() bool { return e.Alias == retired || e.Alias == "" }
 
 // Remove deletes this very link, not one that has taken its name since. It succeeds
 // if it has gone.
@@ -65,9 +65,9 @@ func (e HostEnd) Remove() error {
 type HostEnd struct {
 	Name  string
 	Index int
-	// Alias is the Spec's; empty if the ADD was cut short in between.
+	// Alias is the Spec's; empty if the ADD was cut short before [Cable.Label].
 	Alias string
-	// Up tells that [Create] came to its end.
+	// Up tells that it is up.
 	Up bool
 }
 
