@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
-	types100 "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/agent/source"
@@ -37,11 +35,7 @@ func readDelegated(plugin string, result []byte) (d delegated, err error) {
 	if len(result) == 0 {
 		return fail("it was not run: the CNI executable is older than the agent; install that of the agent's version")
 	}
-	any, err := create.CreateFromBytes(result)
-	if err != nil {
-		return fail("its result cannot be read: %v", err)
-	}
-	r, err := types100.NewResultFromResult(any)
+	r, err := readResult("", result)
 	if err != nil {
 		return fail("its result cannot be read: %v", err)
 	}

@@ -1,6 +1,7 @@
 package plugging
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -48,14 +49,40 @@ func previous(c *conf.Conf) (*types100.Result, error) {
 	if c.PrevResult == nil {
 		return &types100.Result{}, nil
 	}
-	any, err := create.Create(c.CNIVersion, c.PrevResult)
+	r, err := readResult(c.CNIVersion, c.PrevResult)
 	if err == nil {
-		var r *types100.Result
-		if r, err = types100.NewResultFromResult(any); err == nil {
-			return r, nil
-		}
+		return r, nil
 	}
 	return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("prevResult: expected a result of version %s: %v", c.CNIVersion, err), "")
+}
+
+// readResult reads a result; without a version, in the version that it names. The library
+// does not expect a null in a list (it panics), so there is none afterwards.
+func readResult(version string, text []byte) (*types100.Result, error) {
+	var lists struct {
+		Interfaces, IPs, Routes []json.RawMessage
+	}
+	if err := json.Unmarshal(text, &lists); err != nil {
+		return nil, err
+	}
+	for name, list := range map[string][]json.RawMessage{"interfaces": lists.Interfaces, "ips": lists.IPs, "routes": lists.Routes} {
+		for i, one := range list {
+			if string(one) == "null" {
+				return nil, fmt.Errorf("%s[%d]: expected an object, found null", name, i)
+			}
+		}
+	}
+	var any types.Result
+	var err error
+	if version == "" {
+		any, err = create.CreateFromBytes(text)
+	} else {
+		any, err = create.Create(version, text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return types100.NewResultFromResult(any)
 }
 
 // mergeDNS is the first that says anything.
