@@ -68,7 +68,8 @@ func command() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&socket, "socket", cmp.Or(os.Getenv("SLUICE_AGENT_SOCKET"), api.DefaultSocket),
 		"the agent's socket (default: $SLUICE_AGENT_SOCKET, or "+api.DefaultSocket+")")
 	client := func() *api.Client { return api.NewClient(socket) }
-	cmd.AddCommand(statusCommand(client), podsCommand(client), flowsCommand(client), stateCommand(client), checkCommand(client), renderCommand(), diffCommand(client), uninstallCommand())
+	cmd.AddCommand(statusCommand(client), podsCommand(client), flowsCommand(client), stateCommand(client), checkCommand(client), renderCommand(), diffCommand(client),
+		whyCommand(), policiesCommand(), uninstallCommand())
 	return cmd
 }
 

@@ -61,7 +61,7 @@ func renderCommand() *cobra.Command {
 		},
 	}
 	outputFlag(cmd, &output, "json")
-	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "directory or file of Kubernetes YAML (may be repeated)")
+	filesFlag(cmd, &files)
 	cmd.Flags().StringVar(&node, "node", "", "name of the node")
 	cmd.Flags().BoolVar(&host, "host", false, "the host's side instead: addresses, routes, sysctls, rules")
 	return cmd

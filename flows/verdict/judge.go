@@ -3,6 +3,7 @@ package verdict
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -122,31 +123,28 @@ func side(s state.State, d state.Direction, self, other end, c Connection, desti
 	return out
 }
 
-// Selecting are the policies that select the pod for a direction, in the order of their
-// names.
-func Selecting(s state.State, p state.Pod, d state.Direction) []state.NetworkPolicy {
-	return policiesFor(s, p, d)
-}
-
-// policiesFor are those in the pod's namespace whose selector it matches and that
-// are about the direction.
+// policiesFor are those that select the pod and are about the direction, in the order of
+// their names.
 func policiesFor(s state.State, pod state.Pod, d state.Direction) []state.NetworkPolicy {
-	if pod.HostNetwork {
-		return nil
-	}
 	var out []state.NetworkPolicy
 	for _, p := range s.NetworkPolicies {
-		if p.Namespace == pod.Namespace && matches(p.Selects, pod.Labels) && slices.Contains(typesOf(p), d) {
+		if Selects(p, pod) && slices.Contains(Directions(p), d) {
 			out = append(out, p)
 		}
 	}
-	slices.SortFunc(out, func(a, b state.NetworkPolicy) int { return compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b state.NetworkPolicy) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
-// typesOf are the directions that a policy isolates: as it says, or if it says nothing
-// ingress always and egress if it has egress rules.
-func typesOf(p state.NetworkPolicy) []state.Direction {
+// Selects tells whether a policy is about a pod: one of its own namespace that its selector
+// matches. It is about none on the host's network.
+func Selects(p state.NetworkPolicy, pod state.Pod) bool {
+	return !pod.HostNetwork && p.Namespace == pod.Namespace && matches(p.Selects, pod.Labels)
+}
+
+// Directions are those that a policy isolates: as it says, or if it says nothing ingress
+// always and egress if it has egress rules.
+func Directions(p state.NetworkPolicy) []state.Direction {
 	if len(p.Types) > 0 {
 		return p.Types
 	}

@@ -9,8 +9,6 @@ import (
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
-func compare(a, b string) int { return strings.Compare(a, b) }
-
 func word(d state.Direction) string { return strings.ToLower(string(d)) }
 
 // String names the rule as its field in the policy.

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-cni/sluice/agent/source/manifests"
+	"github.com/sluice-cni/sluice/flows/endpoint"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/flows/verdict"
+)
+
+func policiesCommand() *cobra.Command {
+	var files []string
+	var output string
+	cmd := &cobra.Command{
+		Use:   "policies [POD] -f DIR|FILE",
+		Short: "NetworkPolicies and the pods that each selects, or those that select one pod",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := readPolicies(files)
+			if err != nil {
+				return err
+			}
+			list, err := c.policies(args)
+			if err != nil {
+				return err
+			}
+			switch output {
+			case "":
+				return printPolicies(cmd.OutOrStdout(), list)
+			case "json":
+				return printJSON(cmd.OutOrStdout(), list)
+			}
+			return badOutput(output, "json")
+		},
+	}
+	outputFlag(cmd, &output, "json")
+	filesFlag(cmd, &files)
+	return cmd
+}
+
+func filesFlag(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVarP(files, "filename", "f", nil, "directory or file of Kubernetes YAML (may be repeated)")
+}
+
+// policyContent is a cluster from files, as policies see it.
+type policyContent struct {
+	state state.State
+	files []string
+	// standIns are the addresses given to pods that have none in the files, by pod.
+	standIns map[string]netip.Addr
+}
+
+// readPolicies reads a cluster. Pods that are not running anywhere yet have no address: they
+// get one in their stead.
+func readPolicies(files []string) (policyContent, error) {
+	if len(files) == 0 {
+		return policyContent{}, errors.New("give -f DIR|FILE")
+	}
+	content, err := manifests.Read(files...)
+	if err != nil {
+		return policyContent{}, err
+	}
+	c := policyContent{state: content.State(""), files: files, standIns: map[string]netip.Addr{}}
+	next := netip.MustParseAddr("100.64.0.1") // RFC 6598: nobody's in particular
+	for i := range c.state.Pods {
+		p := &c.state.Pods[i]
+		if len(p.Addresses) == 0 && !p.HostNetwork && !p.Finished {
+			p.Addresses = []netip.Addr{next}
+			c.standIns[podName(*p)] = next
+			next = next.Next()
+		}
+	}
+	return c, nil
+}
+
+func podName(p state.Pod) string { return p.Namespace + "/" + p.Name }
+
+func (c policyContent) pod(namespace, name string) (state.Pod, error) {
+	var there []string
+	for _, p := range c.state.Pods {
+		if p.Namespace == namespace && p.Name == name {
+			return p, nil
+		}
+		there = append(there, podName(p))
+	}
+	slices.Sort(there)
+	return state.Pod{}, fmt.Errorf("there is no Pod %s/%s in %s; Pods there: %s",
+		namespace, name, strings.Join(c.files, " "), cmp.Or(strings.Join(there, ", "), "none"))
+}
+
+// addresses of an endpoint, and what has to be known of them.
+func (c policyContent) addresses(e endpoint.Endpoint) (out []netip.Addr, notes []string, err error) {
+	switch e.Kind {
+	case endpoint.Address:
+		return []netip.Addr{e.Address}, nil, nil
+	case endpoint.Outside:
+		out = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+		return out, []string{"192.0.2.1 and 2001:db8::1 stand for all that is outside; a rule with an ipBlock may say otherwise of another address"}, nil
+	case endpoint.Service:
+		return nil, nil, fmt.Errorf("%s is a Service: policies are about the pods behind it; name one of them", e)
+	case endpoint.Node:
+		for _, n := range c.state.Nodes {
+			if n.Name == e.Name {
+				return n.Addresses, nil, nil
+			}
+		}
+		return nil, nil, noNode(e.Name, c.files, c.state.Nodes)
+	}
+	p, err := c.pod(e.Namespace, e.Name)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case p.HostNetwork:
+		if out = p.Addresses; len(out) == 0 {
+			out, _, err = c.addresses(endpoint.Endpoint{Kind: endpoint.Node, Name: p.Node})
+		}
+		return out, []string{podName(p) + " is on its host's network: for policies it is its node"}, err
+	case p.Finished:
+		return p.Addresses, []string{podName(p) + " has finished: its address may be another's by now"}, nil
+	}
+	if a, ok := c.standIns[podName(p)]; ok {
+		notes = []string{podName(p) + " has no status.podIPs: " + a.String() + " stands for its address"}
+	}
+	return p.Addresses, notes, nil
+}
+
+// policyLine is a policy and whom it is about.
+type policyLine struct {
+	Policy  string `json:"policy"`
+	Selects string `json:"selects"`
+	// Ingress and Egress are the numbers of rules; nil if it does not isolate.
+	Ingress *int     `json:"ingress,omitempty"`
+	Egress  *int     `json:"egress,omitempty"`
+	Pods    []string `json:"pods"`
+	Fault   string   `json:"fault,omitempty"`
+}
+
+// policies are all, or those that select the pod that is named.
+func (c policyContent) policies(args []string) ([]policyLine, error) {
+	var only string
+	if len(args) == 1 {
+		e, err := endpoint.Parse(args[0])
+		if err != nil {
+			return nil, err
+		}
+		if e.Kind != endpoint.Pod {
+			return nil, fmt.Errorf("%s is no pod: policies select pods", e)
+		}
+		p, err := c.pod(e.Namespace, e.Name)
+		if err != nil {
+			return nil, err
+		}
+		only = podName(p)
+	}
+	out := []policyLine{}
+	for _, p := range c.state.NetworkPolicies {
+		line := policyLine{Policy: p.Namespace + "/" + p.Name, Selects: verdict.SelectorWords(p.Selects), Fault: p.Fault, Pods: []string{}}
+		for _, d := range verdict.Directions(p) {
+			rules := p.Ingress
+			into := &line.Ingress
+			if d == state.Egress {
+				rules, into = p.Egress, &line.Egress
+			}
+			n := len(rules)
+			*into = &n
+		}
+		for _, pod := range c.state.Pods {
+			if verdict.Selects(p, pod) {
+				line.Pods = append(line.Pods, podName(pod))
+			}
+		}
+		slices.Sort(line.Pods)
+		if only == "" || slices.Contains(line.Pods, only) {
+			out = append(out, line)
+		}
+	}
+	slices.SortFunc(out, func(a, b policyLine) int { return strings.Compare(a.Policy, b.Policy) })
+	return out, nil
+}
+
+func printPolicies(out io.Writer, list []policyLine) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "POLICY\tSELECTS\tINGRESS\tEGRESS\tPODS")
+	for _, p := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Policy, p.Selects, rules(p.Ingress), rules(p.Egress), cmp.Or(strings.Join(p.Pods, ","), "none"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, p := range list {
+		if p.Fault != "" {
+			fmt.Fprintf(out, "%s cannot be understood, and so allows nothing: %s\n", p.Policy, p.Fault)
+		}
+	}
+	return nil
+}
+
+func rules(n *int) string {
+	switch {
+	case n == nil:
+		return "-"
+	case *n == 0:
+		return "nothing"
+	case *n == 1:
+		return "1 rule"
+	}
+	return fmt.Sprintf("%d rules", *n)
+}

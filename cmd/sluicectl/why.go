@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-cni/sluice/flows/endpoint"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/flows/verdict"
+)
+
+func whyCommand() *cobra.Command {
+	var files []string
+	var output string
+	cmd := &cobra.Command{
+		Use:   "why FROM TO [PORT/PROTOCOL] -f DIR|FILE",
+		Short: "Whether NetworkPolicies allow a connection, by which rule or why not, from YAML alone",
+		Long: "Whether NetworkPolicies allow a connection, by which rule or why not, from YAML alone:\n" +
+			"no root, no Open vSwitch, no agent.\n\n" +
+			"FROM and TO are [namespace/]pod, an IP address, node/name or outside. The port may stand\n" +
+			"behind TO too: TO:PORT/PROTOCOL. Without a port it is a ping that is judged.",
+		Args: cobra.RangeArgs(2, 3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := readPolicies(files)
+			if err != nil {
+				return err
+			}
+			answers, err := c.why(args)
+			if err != nil {
+				return err
+			}
+			switch output {
+			case "":
+				printWhy(cmd.OutOrStdout(), answers)
+				return nil
+			case "json":
+				return printJSON(cmd.OutOrStdout(), answers)
+			}
+			return badOutput(output, "json")
+		},
+	}
+	outputFlag(cmd, &output, "json")
+	filesFlag(cmd, &files)
+	return cmd
+}
+
+// answer is the verdict for one pair of addresses of the ends.
+type answer struct {
+	From        string          `json:"from"`
+	To          string          `json:"to"`
+	Source      netip.Addr      `json:"source"`
+	Destination netip.Addr      `json:"destination"`
+	Protocol    state.Protocol  `json:"protocol"`
+	Port        uint16          `json:"port,omitempty"`
+	Verdict     verdict.Verdict `json:"verdict"`
+	// Notes say what was taken for granted.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// ping is the protocol of a connection without a port.
+const ping = "ICMP"
+
+// why judges each pair of addresses of one family.
+func (c policyContent) why(args []string) ([]answer, error) {
+	from, err := endpoint.Parse(args[0])
+	if err != nil {
+		return nil, err
+	}
+	to, err := endpoint.Parse(args[1])
+	if err != nil {
+		return nil, err
+	}
+	protocol, port, err := portOf(to, args[2:])
+	if err != nil {
+		return nil, err
+	}
+	sources, notes, err := c.addresses(from)
+	if err != nil {
+		return nil, err
+	}
+	destinations, more, err := c.addresses(to)
+	if err != nil {
+		return nil, err
+	}
+	var out []answer
+	for _, s := range sources {
+		for _, d := range destinations {
+			if s.Is4() != d.Is4() {
+				continue
+			}
+			ask := verdict.Connection{Source: s, Destination: d, Protocol: protocol, Port: port}
+			out = append(out, answer{
+				From: from.String(), To: to.String(), Source: s, Destination: d, Protocol: protocol, Port: port,
+				Verdict: verdict.Judge(c.state, ask), Notes: append(notes[:len(notes):len(notes)], more...),
+			})
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s has %v, %s has %v: no address of the same family", from, sources, to, destinations)
+	}
+	return out, nil
+}
+
+// portOf is the port that is meant, as an argument of its own or behind the endpoint.
+func portOf(to endpoint.Endpoint, args []string) (state.Protocol, uint16, error) {
+	if len(args) == 0 {
+		if to.Port == 0 {
+			return ping, 0, nil
+		}
+		protocol := state.TCP
+		if to.Protocol != "" {
+			protocol = state.Protocol(strings.ToUpper(to.Protocol))
+		}
+		return protocol, uint16(to.Port), nil
+	}
+	if to.Port != 0 {
+		return "", 0, errors.New("the port stands twice: behind TO, and by itself")
+	}
+	number, protocol, _ := strings.Cut(args[0], "/")
+	if protocol == "" {
+		protocol = "TCP"
+	}
+	p := state.Protocol(strings.ToUpper(protocol))
+	port, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || port == 0 || p != state.TCP && p != state.UDP && p != state.SCTP {
+		return "", 0, fmt.Errorf("%q is no port: expected one like 80/TCP, 53/UDP or 9/SCTP", args[0])
+	}
+	return p, uint16(port), nil
+}
+
+func printWhy(w io.Writer, answers []answer) {
+	for i, a := range answers {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		port := string(a.Protocol)
+		if a.Port != 0 {
+			port = fmt.Sprintf("%d/%s", a.Port, a.Protocol)
+		}
+		fmt.Fprintf(w, "%s -> %s %s: %s\n", namedAddress(a.From, a.Source), namedAddress(a.To, a.Destination), port, allowed(a.Verdict.Allowed))
+		printSide(w, "egress of "+a.From, a.Verdict.Egress, state.Egress)
+		printSide(w, "ingress of "+a.To, a.Verdict.Ingress, state.Ingress)
+		for _, note := range a.Notes {
+			fmt.Fprintln(w, "  note:", note)
+		}
+	}
+}
+
+func printSide(w io.Writer, title string, s verdict.Side, d state.Direction) {
+	fmt.Fprintf(w, "  %s: %s: %s\n", title, allowed(s.Allowed), s.Reason)
+	for _, p := range s.Policies {
+		if len(p.Rules) == 0 {
+			fmt.Fprintf(w, "    %s has no rule for %s\n", p.Policy, strings.ToLower(string(d)))
+		}
+		for i, r := range p.Rules {
+			word := "no"
+			if r.Allows {
+				word = "yes"
+			}
+			fmt.Fprintf(w, "    %s: %s: %s\n", verdict.RuleName{Policy: p.Policy, Direction: d, Index: i}, word, r.Why)
+		}
+	}
+}
+
+func namedAddress(name string, a netip.Addr) string {
+	if name == a.String() {
+		return name
+	}
+	return name + " (" + a.String() + ")"
+}
+
+func allowed(yes bool) string {
+	if yes {
+		return "allowed"
+	}
+	return "dropped"
+}

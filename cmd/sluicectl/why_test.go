@@ -1,0 +1,147 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const whyCluster = `apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.244.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 10.9.0.1}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, labels: {app: web}}
+spec: {nodeName: n1}
+status: {podIPs: [{ip: 10.244.1.2}, {ip: "fd00::2"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db, namespace: shop, labels: {app: db}}
+spec: {nodeName: n1}
+status: {podIPs: [{ip: 10.244.1.3}, {ip: "fd00::3"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: new}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: web}}}]
+    ports: [{port: 5432}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: bad}
+spec: {podSelector: {matchLabels: {app: "?"}}, policyTypes: [Egress]}
+`
+
+// ctl runs a command on whyCluster, and returns what it prints, or its error.
+func ctl(t *testing.T, args ...string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte(whyCluster), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	cmd := command()
+	cmd.SetOut(&out)
+	cmd.SetArgs(append(args, "-f", file))
+	if run(t.Context(), cmd, &out) != 0 {
+		return strings.ReplaceAll(out.String(), file, "FILE")
+	}
+	return out.String()
+}
+
+func TestWhy(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"shop/web", "shop/db:5432"}, `shop/web (10.244.1.2) -> shop/db (10.244.1.3) 5432/TCP: allowed
+  egress of shop/web: allowed: no policy selects it for egress
+  ingress of shop/db: allowed: shop/db spec.ingress[0] allows it
+    shop/db spec.ingress[0]: yes: from pods with app=web in namespace shop, port 5432/TCP
+
+shop/web (fd00::2) -> shop/db (fd00::3) 5432/TCP: allowed
+  egress of shop/web: allowed: no policy selects it for egress
+  ingress of shop/db: allowed: shop/db spec.ingress[0] allows it
+    shop/db spec.ingress[0]: yes: from pods with app=web in namespace shop, port 5432/TCP
+`},
+		{[]string{"10.244.1.2", "10.244.1.3", "5433/tcp"}, `10.244.1.2 -> 10.244.1.3 5433/TCP: dropped
+  egress of 10.244.1.2: allowed: no policy selects it for egress
+  ingress of 10.244.1.3: dropped: isolated for ingress by shop/db, and no rule allows it
+    shop/db spec.ingress[0]: no: 5433/TCP is none of its ports: 5432/TCP
+`},
+		{[]string{"new", "outside"}, `default/new (100.64.0.1) -> outside (192.0.2.1) ICMP: dropped
+  egress of default/new: dropped: isolated for egress by default/bad (which cannot be understood: FAULT), and no rule allows it
+    default/bad has no rule for egress
+  ingress of outside: allowed: 192.0.2.1 is no pod's address, so no policy selects it
+  note: default/new has no status.podIPs: 100.64.0.1 stands for its address
+  note: 192.0.2.1 and 2001:db8::1 stand for all that is outside; a rule with an ipBlock may say otherwise of another address
+`},
+		{[]string{"node/n1", "shop/db", "9/SCTP"}, `node/n1 (10.9.0.1) -> shop/db (10.244.1.3) 9/SCTP: allowed
+  egress of node/n1: allowed: a pod and its own node (n1) always reach each other
+  ingress of shop/db: allowed: a pod and its own node (n1) always reach each other
+`},
+		{[]string{"shop/wep", "shop/db", "9/SCTP"}, "sluicectl: there is no Pod shop/wep in FILE; Pods there: default/new, shop/db, shop/web\n"},
+		{[]string{"node/n7", "shop/db", "9/SCTP"}, "sluicectl: there is no Node \"n7\" in FILE; Nodes there: n1\n"},
+		{[]string{"fd00::2", "new", "9/SCTP"}, "sluicectl: fd00::2 has [fd00::2], default/new has [100.64.0.1]: no address of the same family\n"},
+		{[]string{"shop/web", "svc/shop/db"}, "sluicectl: svc/shop/db is a Service: policies are about the pods behind it; name one of them\n"},
+		{[]string{"shop/web", "shop/db", "http"}, "sluicectl: \"http\" is no port: expected one like 80/TCP, 53/UDP or 9/SCTP\n"},
+		{[]string{"shop/web", "shop/db:80", "80"}, "sluicectl: the port stands twice: behind TO, and by itself\n"},
+		{[]string{"a/b/c", "shop/db"}, "sluicectl: \"a/b/c\" is no endpoint: write [namespace/]pod, an IP address, svc/namespace/name, node/name or outside, with :port[/protocol] where a port is meant\n"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			if d := cmp.Diff(c.want, withoutFault(ctl(t, append([]string{"why"}, c.args...)...))); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, `POLICY       SELECTS     INGRESS  EGRESS   PODS
+default/bad  everything  -        nothing  default/new
+shop/db      app=db      1 rule   -        shop/db
+default/bad cannot be understood, and so allows nothing: FAULT
+`},
+		{[]string{"shop/db"}, `POLICY   SELECTS  INGRESS  EGRESS  PODS
+shop/db  app=db   1 rule   -       shop/db
+`},
+		{[]string{"shop/none"}, "sluicectl: there is no Pod shop/none in FILE; Pods there: default/new, shop/db, shop/web\n"},
+		{[]string{"outside"}, "sluicectl: outside is no pod: policies select pods\n"},
+	} {
+		if d := cmp.Diff(c.want, withoutFault(ctl(t, append([]string{"policies"}, c.args...)...))); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
+// withoutFault leaves out what Kubernetes' own validation says of the label.
+func withoutFault(text string) string {
+	i := strings.Index(text, "spec.podSelector")
+	if i < 0 {
+		return text
+	}
+	rest := text[i:]
+	end := strings.IndexByte(rest, '\n')
+	if j := strings.Index(rest[:end], "), and no rule"); j >= 0 {
+		end = j
+	}
+	return text[:i] + "FAULT" + rest[end:]
+}
