@@ -21,6 +21,11 @@ const (
 	OwnerNode OwnerKind = 3
 	// OwnerPod owns what an attachment of this node needs.
 	OwnerPod OwnerKind = 4
+	// OwnerPolicy owns what a NetworkPolicy that selects a pod of this node needs. Its rules are
+	// those of the policy: see PolicyRule.
+	OwnerPolicy OwnerKind = 5
+	// OwnerIdentity owns what says which labels an address stands for.
+	OwnerIdentity OwnerKind = 6
 	// OwnerLearned owns what the switch itself learned (ovs-actions(7), learn): nobody
 	// renders it, and nobody takes it for drift.
 	OwnerLearned OwnerKind = 15
@@ -36,6 +41,10 @@ func (k OwnerKind) String() string {
 		return "node"
 	case OwnerPod:
 		return "pod"
+	case OwnerPolicy:
+		return "policy"
+	case OwnerIdentity:
+		return "identity"
 	case OwnerLearned:
 		return "learned"
 	default:
@@ -123,7 +132,24 @@ const (
 	RuleRedirect
 	RuleForeignNA
 	RuleSpeaksNA
+	RuleEgressIsolated
+	RuleIngressIsolated
+	RuleDispatch
+	RuleVerdict
+	RuleItself
+	RuleOwnNode
+	RuleAddress
+	RuleIdentity
 )
+
+// PolicyRule is the rule of an OwnerPolicy's cookie: spec.ingress[index] or
+// spec.egress[index].
+func PolicyRule(egress bool, index int) Rule {
+	if egress {
+		return Rule(index&0x7fff | 0x8000)
+	}
+	return Rule(index & 0x7fff)
+}
 
 var ruleWords = map[Rule]string{
 	RuleMiss:          "nothing else matched",
@@ -145,6 +171,15 @@ var ruleWords = map[Rule]string{
 	RuleRedirect:      "dropped: a pod is no router: no redirects, no router advertisements",
 	RuleForeignNA:     "dropped: a neighbour advertisement for an address that is not the pod's",
 	RuleSpeaksNA:      "advertises its own address",
+
+	RuleEgressIsolated:  "dropped: no policy's rule allows what the pod sends",
+	RuleIngressIsolated: "dropped: no policy's rule allows what is sent to the pod",
+	RuleDispatch:        "asks the policies that select the pod",
+	RuleVerdict:         "acts on what the policies say",
+	RuleItself:          "allowed: a pod always reaches itself",
+	RuleOwnNode:         "allowed: a pod and its own node always reach each other",
+	RuleAddress:         "has these labels",
+	RuleIdentity:        "is of this identity",
 }
 
 // String says in words what the flow does.

@@ -13,6 +13,18 @@ const (
 	SpoofGuard  TableID = 1
 	ARP         TableID = 2
 	Destination TableID = 8
+
+	EgressAdmin     TableID = 9
+	EgressPolicy    TableID = 10
+	EgressBaseline  TableID = 11
+	IngressAdmin    TableID = 12
+	IngressPolicy   TableID = 13
+	IngressBaseline TableID = 14
+	EgressNAT       TableID = 15
+
+	Policies   TableID = 18
+	Addresses  TableID = 19
+	Identities TableID = 20
 )
 
 // Table is a table of the pipeline. Name is what Open vSwitch shows with
@@ -36,18 +48,18 @@ var Pipeline = []Table{
 	{6, "state", "drop what is invalid; say who opened the connection", false},
 	{7, "service", "virtual address and port -> a backend, translated in the group's bucket", false},
 	{Destination, "destination", "destination address -> output port, next hop", true},
-	{9, "egress_admin", "what the opener may send: Admin tier", false},
-	{10, "egress_policy", "what the opener may send: call the policies that select it", false},
-	{11, "egress_baseline", "what the opener may send: Baseline tier", false},
-	{12, "ingress_admin", "what the responder may receive: Admin tier", false},
-	{13, "ingress_policy", "what the responder may receive: call the policies that select it", false},
-	{14, "ingress_baseline", "what the responder may receive: Baseline tier", false},
-	{15, "egress_nat", "source translation: hairpin, egress addresses, NodePort answers", false},
+	{EgressAdmin, "egress_admin", "what the opener may send: Admin tier", false},
+	{EgressPolicy, "egress_policy", "what the opener may send: call the policies that select it", false},
+	{EgressBaseline, "egress_baseline", "what the opener may send: Baseline tier", false},
+	{IngressAdmin, "ingress_admin", "what the responder may receive: Admin tier", false},
+	{IngressPolicy, "ingress_policy", "what the responder may receive: call the policies that select it", false},
+	{IngressBaseline, "ingress_baseline", "what the responder may receive: Baseline tier", false},
+	{EgressNAT, "egress_nat", "source translation: hairpin, egress addresses, NodePort answers", false},
 	{16, "commit", "remember the connection", false},
 	{Output, "output", "rewrite MACs, decrement TTL, send", true},
-	{18, "policies", "subroutine: the rules of policy reg3, verdict in reg4", false},
-	{19, "addresses", "subroutine: the other end's address -> label set", false},
-	{20, "identities", "subroutine: label set -> identity", false},
+	{Policies, "policies", "subroutine: the rules of policy reg3, verdict in reg4", false},
+	{Addresses, "addresses", "subroutine: the other end's address -> label set", false},
+	{Identities, "identities", "subroutine: label set -> identity", false},
 }
 
 // TableNames maps every number that has a name to it, for OVSDB's Flow_Table rows.

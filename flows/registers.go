@@ -9,14 +9,56 @@ package flows
 //	reg4   0..31      verdict so far                                   (not built yet)
 //	reg5   bit 0      a reply; bit 1: the connection is known          (not built yet)
 //	reg7, xxreg3      address of the other end                         (not built yet)
+//	reg6   0..31      label set of the other end                       (not built yet)
 //	reg8   0..31      identity of the other end                        (not built yet)
+//	reg9   0..30      namespace of the other end, bit 31: it is a pod  (not built yet)
 //	reg10  0..15 responder's port, 16..23 protocol, of a known connection (not built yet)
 const (
 	// RegOrigin holds the Origin bits.
 	RegOrigin = Reg0
 	// RegOutput holds the output port.
 	RegOutput = Reg1
+	// RegPolicy holds the number of the policy's block being called.
+	RegPolicy = Reg3
+	// RegVerdict holds a Verdict.
+	RegVerdict = Reg4
+	// RegConnection holds the Connection bits.
+	RegConnection = Reg5
+	// RegLabels, RegIdentity and RegNamespace say who the other end is; 0 for what is no pod,
+	// or one that no rule here is about.
+	RegLabels    = Reg6
+	RegIdentity  = Reg8
+	RegNamespace = Reg9
+	// RegPeer and RegPeerIPv6 hold the other end's address.
+	RegPeer     = Reg7
+	RegPeerIPv6 = XXReg3
+	// RegPort holds a known connection's port and protocol.
+	RegPort = Reg10
 )
+
+// The verdicts of a tier: RegVerdict.
+const (
+	Undecided uint64 = iota
+	Accept
+	Deny
+	Pass
+)
+
+// Bits of RegConnection.
+const (
+	ConnectionReply uint64 = 1 << 0
+	ConnectionKnown uint64 = 1 << 1
+)
+
+// NamespaceIsPod is RegNamespace's bit for a pod.
+const NamespaceIsPod uint64 = 1 << 31
+
+// Bits of ct_mark.
+//
+//	0..15   the responder's real port
+//	16..23  its protocol
+//	24      the above are valid
+const CTMarkValid uint64 = 1 << 24
 
 // OriginPod is RegOrigin's bit for a packet from a local pod.
 const OriginPod uint32 = 1 << 0

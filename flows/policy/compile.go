@@ -1,0 +1,219 @@
+package policy
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// Owned are one owner's flows, in the order of flows.Compare.
+type Owned struct {
+	Owner flows.Owner
+	Flows []flows.Flow
+}
+
+// Crowd is a pod that more policies select in a direction than a packet can be judged by: it is
+// isolated whole.
+type Crowd struct {
+	// Pod is namespace/name.
+	Pod       string
+	Direction state.Direction
+	Policies  int
+}
+
+// Result is what a node's policies need of the switch.
+type Result struct {
+	// Owned has an entry for each owner that has flows, in the order of flows.CompareOwners.
+	Owned []Owned
+	// Crowds are in the order of the pods' ports.
+	Crowds []Crowd
+}
+
+// Flows are all flows, in the order of flows.Compare.
+func (r Result) Flows() []flows.Flow {
+	var out []flows.Flow
+	for _, o := range r.Owned {
+		out = append(out, o.Flows...)
+	}
+	flows.Sort(out)
+	return out
+}
+
+// Compile compiles the policies that select pods of the node s.Node.
+func Compile(s state.State) Result { return CompileWith(s, defaultHash) }
+
+// CompileWith is Compile with another hash for the numbers.
+func CompileWith(s state.State, hash Hash) Result {
+	c := newCompiler(s, hash)
+	owned := map[flows.Owner][]flows.Flow{}
+	take := func(o flows.Owner, f []flows.Flow) { owned[o] = append(owned[o], f...) }
+	take(flows.Owner{Kind: flows.OwnerPipeline}, static())
+	take(flows.Owner{Kind: flows.OwnerGateway, Name: s.Node}, c.ownNode())
+	for _, b := range c.called {
+		take(policyOwner(*b.policy), b.emit(c))
+	}
+	var result Result
+	for _, l := range c.locals {
+		owner := flows.Owner{Kind: flows.OwnerPod, Name: l.pod.Namespace + "/" + l.pod.Name}
+		e := emitter{owner: owner}
+		for _, w := range ways {
+			policies := l.policies(w.direction)
+			if len(policies) == 0 {
+				continue
+			}
+			var calls []uint32
+			for _, p := range policies {
+				calls = append(calls, c.blocks[blockFor(p, w.direction, l.pod).name()])
+			}
+			w.dispatch(&e, l, calls)
+			if len(policies) > MaxPolicies {
+				result.Crowds = append(result.Crowds, Crowd{owner.Name, w.direction, len(policies)})
+			}
+		}
+		take(owner, e.sorted())
+	}
+	for _, o := range c.addressFlows() {
+		take(o.Owner, o.Flows)
+	}
+	for _, o := range slices.SortedFunc(maps.Keys(owned), flows.CompareOwners) {
+		if f := owned[o]; len(f) > 0 {
+			flows.Sort(f)
+			result.Owned = append(result.Owned, Owned{o, f})
+		}
+	}
+	return result
+}
+
+func (l local) policies(d state.Direction) []*state.NetworkPolicy {
+	if d == state.Egress {
+		return l.egress
+	}
+	return l.ingress
+}
+
+func policyOwner(p state.NetworkPolicy) flows.Owner {
+	return flows.Owner{Kind: flows.OwnerPolicy, Name: p.Namespace + "/" + p.Name}
+}
+
+// compiler holds what the blocks are made from.
+type compiler struct {
+	state  state.State
+	locals []local
+	// called are the blocks that local pods call, in the order of their names.
+	called []block
+	// peers are the pods that the called blocks are about.
+	peers []peer
+	// mentions is what they ask of them.
+	mentions mentioned
+	// identities are those of peers, in the order of their names.
+	identities []identity
+
+	blocks, labelSets, identityNumbers, namespaces map[string]uint32
+}
+
+func newCompiler(s state.State, hash Hash) *compiler {
+	c := &compiler{state: s, mentions: mentioned{map[string]bool{}, map[portName]bool{}}}
+	c.locals = locals(s, policiesByNamespace(s))
+	c.findBlocks(hash)
+	c.findPeers(hash)
+	return c
+}
+
+func policiesByNamespace(s state.State) map[string][]*state.NetworkPolicy {
+	out := map[string][]*state.NetworkPolicy{}
+	for i := range s.NetworkPolicies {
+		p := &s.NetworkPolicies[i]
+		out[p.Namespace] = append(out[p.Namespace], p)
+	}
+	for _, list := range out {
+		slices.SortFunc(list, func(a, b *state.NetworkPolicy) int { return compareNames(a.Name, b.Name) })
+	}
+	return out
+}
+
+func (c *compiler) findBlocks(hash Hash) {
+	all := map[string]block{}
+	for _, l := range c.locals {
+		for _, w := range ways {
+			for _, p := range l.policies(w.direction) {
+				b := blockFor(p, w.direction, l.pod)
+				all[b.name()] = b
+			}
+		}
+	}
+	names := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		names[name] = true
+		c.called = append(c.called, all[name])
+		for _, r := range rules(*all[name].policy, all[name].direction) {
+			c.mentions.add(r, all[name].direction)
+		}
+	}
+	c.blocks = numbers(names, hash)
+}
+
+// findPeers finds the pods that the blocks are about, and numbers what they are.
+func (c *compiler) findPeers(hash Hash) {
+	labelSets, identities, namespaces := map[string]bool{}, map[string]identity{}, map[string]bool{}
+	for _, ns := range c.state.Namespaces {
+		namespaces[ns.Name] = true
+	}
+	for _, p := range c.state.Pods {
+		namespaces[p.Namespace] = true
+	}
+	for _, p := range peers(c.state) {
+		namespaces[p.pod.Namespace] = true
+		if !slices.ContainsFunc(c.called, func(b block) bool { return c.concerns(b, p) }) {
+			continue
+		}
+		c.peers = append(c.peers, p)
+		i := c.mentions.identity(p.pod)
+		labelSets[labelSetName(p.pod)], identities[i.name()] = true, i
+	}
+	names := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(identities)) {
+		names[name] = true
+		c.identities = append(c.identities, identities[name])
+	}
+	c.labelSets, c.identityNumbers, c.namespaces = numbers(labelSets, hash), numbers(names, hash), numbers(namespaces, hash)
+}
+
+// concerns tells whether a block is about a pod: a selector of a rule selects it, or it has a
+// port that an egress rule names.
+func (c *compiler) concerns(b block, p peer) bool {
+	for _, r := range rules(*b.policy, b.direction) {
+		for _, q := range r.Peers {
+			if q.Block == nil && c.inNamespace(b, q, p.pod.Namespace) && (q.Pods == nil || matches(*q.Pods, p.pod.Labels)) {
+				return true
+			}
+		}
+		for _, port := range r.Ports {
+			if b.direction == state.Egress && port.Name != "" && resolve(p.pod, nameOf(port)) != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *compiler) namespaceLabels(name string) map[string]string {
+	for _, ns := range c.state.Namespaces {
+		if ns.Name == name {
+			return ns.Labels
+		}
+	}
+	return map[string]string{state.NamespaceNameLabel: name}
+}
+
+// ownAddresses are this node's: its own, and its gateway's.
+func (c *compiler) ownAddresses() []netip.Addr {
+	self, _ := c.state.Self()
+	out := slices.Clone(self.Addresses)
+	for _, p := range self.PodCIDRs {
+		out = append(out, p.Masked().Addr().Next())
+	}
+	return out
+}

@@ -1,0 +1,102 @@
+package policy
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/sluice-cni/sluice/flows"
+)
+
+func compareNames(a, b string) int { return strings.Compare(a, b) }
+
+// emitter takes one owner's flows; of a key that comes twice the first stays.
+type emitter struct {
+	owner flows.Owner
+	seen  map[flows.Key]bool
+	flows []flows.Flow
+}
+
+func (e *emitter) flow(t flows.TableID, priority uint16, rule flows.Rule, m flows.Match, actions ...flows.Action) {
+	f := flows.Flow{Table: t, Priority: priority, Cookie: e.owner.Cookie(rule), Match: m, Actions: actions}
+	if e.seen[f.Key()] {
+		return
+	}
+	if e.seen == nil {
+		e.seen = map[flows.Key]bool{}
+	}
+	e.seen[f.Key()] = true
+	e.flows = append(e.flows, f)
+}
+
+func (e *emitter) sorted() []flows.Flow {
+	flows.Sort(e.flows)
+	return e.flows
+}
+
+// static are the flows that are the same on every node: each tier acts on what the one before it
+// has decided, and a subroutine that finds nothing returns.
+func static() []flows.Flow {
+	e := emitter{owner: flows.Owner{Kind: flows.OwnerPipeline}}
+	verdicts := func(t flows.TableID, allowed flows.TableID) {
+		e.flow(t, prioVerdict, flows.RuleVerdict, is(flows.Deny))
+		e.flow(t, prioVerdict, flows.RuleVerdict, is(flows.Accept), flows.Set(flows.RegVerdict, flows.Uint(flows.Undecided)), flows.Goto{Table: allowed})
+	}
+	verdicts(flows.EgressPolicy, flows.IngressAdmin)
+	verdicts(flows.EgressBaseline, flows.IngressAdmin)
+	verdicts(flows.IngressPolicy, flows.EgressNAT)
+	verdicts(flows.IngressBaseline, flows.EgressNAT)
+	for t := flows.EgressAdmin; t <= flows.IngressBaseline; t++ {
+		e.flow(t, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: t + 1})
+	}
+	e.flow(flows.Policies, prioMiss, flows.RuleMiss, nil)
+	nobody := []flows.Action{flows.Set(flows.RegIdentity, flows.Uint(0)), flows.Set(flows.RegNamespace, flows.Uint(0))}
+	e.flow(flows.Addresses, prioMiss, flows.RuleMiss, nil, nobody...)
+	e.flow(flows.Identities, prioMiss, flows.RuleMiss, nil, nobody...)
+	return e.sorted()
+}
+
+func is(verdict uint64) flows.Match {
+	return flows.Match{}.Is(flows.RegVerdict, flows.Uint(verdict))
+}
+
+// Priorities of addresses: a node's own before pods that claim it.
+const (
+	prioAddress = 10
+	prioOwn     = 20
+)
+
+// ownNode accepts what this node's own addresses send and receive, in whatever tier asks.
+func (c *compiler) ownNode() []flows.Flow {
+	e := emitter{owner: flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node}}
+	for _, a := range c.ownAddresses() {
+		e.flow(flows.Addresses, prioOwn, flows.RuleOwnNode, fromPrefix(netip.PrefixFrom(a, a.BitLen())), flows.Set(flows.RegVerdict, flows.Uint(flows.Accept)))
+	}
+	return e.sorted()
+}
+
+// addressFlows lead from an address to its label set, and from that to its identity: a label key
+// that is mentioned for the first time changes only the latter.
+func (c *compiler) addressFlows() []Owned {
+	var out []Owned
+	done := map[string]bool{}
+	for _, p := range c.peers {
+		name := labelSetName(p.pod)
+		set := flows.Uint(uint64(c.labelSets[name]))
+		e := emitter{owner: flows.Owner{Kind: flows.OwnerIdentity, Name: p.pod.Namespace + "/" + p.pod.Name}}
+		for _, a := range p.addresses {
+			e.flow(flows.Addresses, prioAddress, flows.RuleAddress, fromPrefix(netip.PrefixFrom(a, a.BitLen())),
+				flows.Set(flows.RegLabels, set), flows.Resubmit{Table: flows.Identities})
+		}
+		out = append(out, Owned{e.owner, e.sorted()})
+		if done[name] {
+			continue
+		}
+		done[name] = true
+		i := emitter{owner: flows.Owner{Kind: flows.OwnerIdentity, Name: name}}
+		i.flow(flows.Identities, prioAddress, flows.RuleIdentity, flows.Match{}.Is(flows.RegLabels, set),
+			flows.Set(flows.RegIdentity, flows.Uint(uint64(c.identityNumbers[c.mentions.identity(p.pod).name()]))),
+			flows.Set(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod|uint64(c.namespaces[p.pod.Namespace]))))
+		out = append(out, Owned{i.owner, i.sorted()})
+	}
+	return out
+}

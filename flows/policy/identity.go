@@ -1,0 +1,107 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// portName is a port that a rule names.
+type portName struct {
+	name     string
+	protocol state.Protocol
+}
+
+func nameOf(p state.PolicyPort) portName { return portName{p.Name, protocolOf(p)} }
+
+func protocolOf(p state.PolicyPort) state.Protocol {
+	if p.Protocol == "" {
+		return state.TCP
+	}
+	return p.Protocol
+}
+
+// resolve is the number of the first port of the pod that has the name, 0 if none has. A pod
+// that has finished has none.
+func resolve(p state.Pod, n portName) uint16 {
+	if p.Finished {
+		return 0
+	}
+	for _, port := range p.Ports {
+		if port.Name == n.name && port.Protocol == n.protocol {
+			return port.Port
+		}
+	}
+	return 0
+}
+
+// mentioned is what the compiled policies ask of pods at the other end.
+type mentioned struct {
+	keys  map[string]bool
+	ports map[portName]bool
+}
+
+func (m mentioned) add(r state.PolicyRule, d state.Direction) {
+	for _, p := range r.Peers {
+		keys(p.Pods, m.keys)
+	}
+	for _, p := range r.Ports {
+		if p.Name != "" && d == state.Egress {
+			m.ports[nameOf(p)] = true
+		}
+	}
+}
+
+// identity is all that the compiled policies ask of a pod: pods of one identity are alike to
+// them.
+type identity struct {
+	namespace string
+	labels    map[string]string
+	ports     map[portName]uint16
+}
+
+func (m mentioned) identity(p state.Pod) identity {
+	out := identity{p.Namespace, map[string]string{}, map[portName]uint16{}}
+	for key := range m.keys {
+		if value, ok := p.Labels[key]; ok {
+			out.labels[key] = value
+		}
+	}
+	for name := range m.ports {
+		if n := resolve(p, name); n != 0 {
+			out.ports[name] = n
+		}
+	}
+	return out
+}
+
+// name is the identity's own, equal for equal ones.
+func (i identity) name() string {
+	ports := map[string]string{}
+	for n, number := range i.ports {
+		ports[n.name+"/"+string(n.protocol)] = strconv.Itoa(int(number))
+	}
+	return fmt.Sprintf("%q %s %s", i.namespace, quoted(i.labels), quoted(ports))
+}
+
+// labelSetName is that of all labels and named ports of a pod: it does not depend on what
+// is mentioned.
+func labelSetName(p state.Pod) string {
+	var ports []string
+	for _, n := range p.Ports {
+		ports = append(ports, fmt.Sprintf("%q/%s=%d", n.Name, n.Protocol, n.Port))
+	}
+	return fmt.Sprintf("%q %s %s", p.Namespace, quoted(p.Labels), strings.Join(ports, ","))
+}
+
+func quoted(m map[string]string) string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, fmt.Sprintf("%q=%q", key, m[key]))
+	}
+	return "{" + strings.Join(out, ",") + "}"
+}

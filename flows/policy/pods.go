@@ -1,0 +1,108 @@
+package policy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/sluice-cni/sluice/flows/claims"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// local is a pod that is plugged in here.
+type local struct {
+	pod    state.Pod
+	ofport uint32
+	// ingress and egress are the policies that select it, in the order of their names.
+	ingress, egress []*state.NetworkPolicy
+}
+
+// peer is a pod that rules may name, with the addresses that it has.
+type peer struct {
+	pod       state.Pod
+	addresses []netip.Addr
+}
+
+// locals are the pods of this node's attachments, in the order of their ports. A pod that is
+// not known is one without labels: it is isolated where all of its namespace is.
+func locals(s state.State, byNamespace map[string][]*state.NetworkPolicy) []local {
+	var ports claims.Book[uint32]
+	for _, a := range s.Attachments {
+		ports.Claim(a.OFPort, claims.OfAttachment(a))
+	}
+	var out []local
+	for _, a := range s.Attachments {
+		pod, ok := podOf(s, a)
+		if !ok || a.OFPort == 0 || pod.HostNetwork || !ports.Holds(a.OFPort, claims.OfAttachment(a)) {
+			continue
+		}
+		l := local{pod: pod, ofport: a.OFPort}
+		for _, p := range byNamespace[pod.Namespace] {
+			if !matches(p.Selects, pod.Labels) {
+				continue
+			}
+			if isolates(*p, state.Ingress) {
+				l.ingress = append(l.ingress, p)
+			}
+			if isolates(*p, state.Egress) {
+				l.egress = append(l.egress, p)
+			}
+		}
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b local) int { return cmp.Compare(a.ofport, b.ofport) })
+	return out
+}
+
+// podOf is the pod that an attachment is of; ok is false if it is a container that is none.
+func podOf(s state.State, a state.Attachment) (pod state.Pod, ok bool) {
+	if a.PodName == "" {
+		return state.Pod{}, false
+	}
+	for _, p := range s.Pods {
+		if p.Namespace == a.PodNamespace && p.Name == a.PodName && (p.UID == a.PodUID || p.UID == "" || a.PodUID == "") {
+			return p, true
+		}
+	}
+	return state.Pod{Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID}, true
+}
+
+// peers are all pods with the addresses that are theirs: what is plugged in here has what it was
+// plugged in with, and of the others the one that the claims' rule gives it to.
+func peers(s state.State) []peer {
+	var attached claims.Book[netip.Addr]
+	for _, a := range s.Attachments {
+		for _, addr := range a.Addresses {
+			attached.Claim(addr, claims.OfAttachment(a))
+		}
+	}
+	var out []peer
+	for _, a := range s.Attachments {
+		if pod, ok := podOf(s, a); ok && !pod.Finished {
+			held := slices.DeleteFunc(slices.Clone(a.Addresses), func(addr netip.Addr) bool { return !attached.Holds(addr, claims.OfAttachment(a)) })
+			out = append(out, peer{pod, held})
+		}
+	}
+	var claimed claims.Book[netip.Addr]
+	candidate := func(p state.Pod) bool { return !p.HostNetwork && !p.Finished }
+	for _, p := range s.Pods {
+		if !candidate(p) {
+			continue
+		}
+		for _, addr := range p.Addresses {
+			claimed.Claim(addr, claims.OfPod(p))
+		}
+	}
+	for _, p := range s.Pods {
+		if !candidate(p) {
+			continue
+		}
+		held := slices.DeleteFunc(slices.Clone(p.Addresses), func(addr netip.Addr) bool {
+			return attached.Holder(addr) != (claims.Object{}) || !claimed.Holds(addr, claims.OfPod(p))
+		})
+		if len(held) > 0 {
+			out = append(out, peer{p, held})
+		}
+	}
+	return out
+}
