@@ -33,6 +33,11 @@ type PortSpec struct {
 	MTURequest int
 	// ExternalIDs are set on the port; other keys are left alone.
 	ExternalIDs map[string]string
+	// VLANs are what the port carries; nil leaves it, and a new port carries all.
+	VLANs *VLANs
+	// Limit is how fast what is sent out by the port may be; nil leaves it, and a new port
+	// has none.
+	Limit *Limit
 }
 
 // Port is a port, and its interface, as the database has them.
@@ -86,7 +91,12 @@ func (c *Client) addPort(ctx context.Context, bridge string, spec PortSpec, note
 			MAC:           optional(spec.MAC),
 			MTURequest:    optional(spec.MTURequest),
 		})
-		t.insert(&vswitch.Port{UUID: "port", Name: spec.Name, Interfaces: []string{"interface"}, ExternalIDs: spec.ExternalIDs})
+		port := &vswitch.Port{UUID: "port", Name: spec.Name, Interfaces: []string{"interface"}, ExternalIDs: spec.ExternalIDs}
+		if spec.VLANs != nil {
+			spec.VLANs.set(port)
+		}
+		t.limitPort(port, spec.Limit)
+		t.insert(port)
 		return nil
 	})
 	if taken(err) { // by another client, since the cache was looked at
@@ -136,6 +146,8 @@ func (c *Client) EnsurePort(ctx context.Context, bridge string, spec PortSpec, n
 			t.mutate(port, mapMutations(&port.ExternalIDs, spec.ExternalIDs, nil))
 		}
 		t.changeInterface(iface, spec)
+		t.changeVLANs(port, spec.VLANs)
+		t.changeLimit(port, spec.Limit)
 		return nil
 	})
 	if err != nil {
@@ -189,6 +201,7 @@ func (c *Client) DeletePort(ctx context.Context, bridge, name string, note Bridg
 		// The rows of the port and its interface go when nothing refers to them.
 		t.mutate(row, append(ms, note.mutations(row)...),
 			ovsdb.NewCondition("ports", ovsdb.ConditionIncludes, ovsdb.UUID{GoUUID: port.UUID}))
+		t.changeLimit(port, &Limit{}) // its rows do not go by themselves
 		return nil
 	})
 	if err != nil {

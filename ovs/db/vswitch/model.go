@@ -18,6 +18,8 @@ func FullDatabaseModel() (model.ClientDBModel, error) {
 		"Interface":    &Interface{},
 		"Open_vSwitch": &OpenvSwitch{},
 		"Port":         &Port{},
+		"QoS":          &QoS{},
+		"Queue":        &Queue{},
 	})
 }
 
@@ -399,6 +401,57 @@ var schema = `{
         "name": {
           "type": "string",
           "mutable": false
+        },
+        "qos": {
+          "type": {
+            "key": {
+              "type": "uuid",
+              "refTable": "QoS"
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "tag": {
+          "type": {
+            "key": {
+              "type": "integer",
+              "minInteger": 0,
+              "maxInteger": 4095
+            },
+            "min": 0,
+            "max": 1
+          }
+        },
+        "trunks": {
+          "type": {
+            "key": {
+              "type": "integer",
+              "minInteger": 0,
+              "maxInteger": 4095
+            },
+            "min": 0,
+            "max": 4096
+          }
+        },
+        "vlan_mode": {
+          "type": {
+            "key": {
+              "type": "string",
+              "enum": [
+                "set",
+                [
+                  "trunk",
+                  "access",
+                  "native-tagged",
+                  "native-untagged",
+                  "dot1q-tunnel"
+                ]
+              ]
+            },
+            "min": 0,
+            "max": 1
+          }
         }
       },
       "indexes": [
@@ -406,6 +459,82 @@ var schema = `{
           "name"
         ]
       ]
+    },
+    "QoS": {
+      "columns": {
+        "external_ids": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
+        "other_config": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
+        "queues": {
+          "type": {
+            "key": {
+              "type": "integer",
+              "minInteger": 0,
+              "maxInteger": 4294967295
+            },
+            "value": {
+              "type": "uuid",
+              "refTable": "Queue"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
+        "type": {
+          "type": "string"
+        }
+      },
+      "isRoot": true
+    },
+    "Queue": {
+      "columns": {
+        "external_ids": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
+        "other_config": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        }
+      },
+      "isRoot": true
     }
   }
 }`

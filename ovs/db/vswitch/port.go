@@ -7,12 +7,28 @@ import "github.com/ovn-kubernetes/libovsdb/model"
 
 const PortTable = "Port"
 
+type (
+	PortVLANMode = string
+)
+
+var (
+	PortVLANModeTrunk          PortVLANMode = "trunk"
+	PortVLANModeAccess         PortVLANMode = "access"
+	PortVLANModeNativeTagged   PortVLANMode = "native-tagged"
+	PortVLANModeNativeUntagged PortVLANMode = "native-untagged"
+	PortVLANModeDot1qTunnel    PortVLANMode = "dot1q-tunnel"
+)
+
 // Port defines an object in Port table
 type Port struct {
 	UUID        string            `ovsdb:"_uuid"`
 	ExternalIDs map[string]string `ovsdb:"external_ids"`
 	Interfaces  []string          `ovsdb:"interfaces" validate:"min=1"`
 	Name        string            `ovsdb:"name"`
+	QOS         *string           `ovsdb:"qos"`
+	Tag         *int              `ovsdb:"tag" validate:"omitempty,min=0,max=4095"`
+	Trunks      []int             `ovsdb:"trunks" validate:"max=4096,dive,min=0,max=4095"`
+	VLANMode    *PortVLANMode     `ovsdb:"vlan_mode" validate:"omitempty,oneof='trunk' 'access' 'native-tagged' 'native-untagged' 'dot1q-tunnel'"`
 }
 
 func (a *Port) GetUUID() string {
@@ -81,10 +97,108 @@ func (a *Port) GetName() string {
 	return a.Name
 }
 
+func (a *Port) GetQOS() *string {
+	return a.QOS
+}
+
+func copyPortQOS(a *string) *string {
+	if a == nil {
+		return nil
+	}
+	b := *a
+	return &b
+}
+
+func equalPortQOS(a, b *string) bool {
+	if (a == nil) != (b == nil) {
+		return false
+	}
+	if a == b {
+		return true
+	}
+	return *a == *b
+}
+
+func (a *Port) GetTag() *int {
+	return a.Tag
+}
+
+func copyPortTag(a *int) *int {
+	if a == nil {
+		return nil
+	}
+	b := *a
+	return &b
+}
+
+func equalPortTag(a, b *int) bool {
+	if (a == nil) != (b == nil) {
+		return false
+	}
+	if a == b {
+		return true
+	}
+	return *a == *b
+}
+
+func (a *Port) GetTrunks() []int {
+	return a.Trunks
+}
+
+func copyPortTrunks(a []int) []int {
+	if a == nil {
+		return nil
+	}
+	b := make([]int, len(a))
+	copy(b, a)
+	return b
+}
+
+func equalPortTrunks(a, b []int) bool {
+	if (a == nil) != (b == nil) {
+		return false
+	}
+	if len(a) != len(b) {
+		return false
+	}
+	for i, v := range a {
+		if b[i] != v {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *Port) GetVLANMode() *PortVLANMode {
+	return a.VLANMode
+}
+
+func copyPortVLANMode(a *PortVLANMode) *PortVLANMode {
+	if a == nil {
+		return nil
+	}
+	b := *a
+	return &b
+}
+
+func equalPortVLANMode(a, b *PortVLANMode) bool {
+	if (a == nil) != (b == nil) {
+		return false
+	}
+	if a == b {
+		return true
+	}
+	return *a == *b
+}
+
 func (a *Port) DeepCopyInto(b *Port) {
 	*b = *a
 	b.ExternalIDs = copyPortExternalIDs(a.ExternalIDs)
 	b.Interfaces = copyPortInterfaces(a.Interfaces)
+	b.QOS = copyPortQOS(a.QOS)
+	b.Tag = copyPortTag(a.Tag)
+	b.Trunks = copyPortTrunks(a.Trunks)
+	b.VLANMode = copyPortVLANMode(a.VLANMode)
 }
 
 func (a *Port) DeepCopy() *Port {
@@ -106,7 +220,11 @@ func (a *Port) Equals(b *Port) bool {
 	return a.UUID == b.UUID &&
 		equalPortExternalIDs(a.ExternalIDs, b.ExternalIDs) &&
 		equalPortInterfaces(a.Interfaces, b.Interfaces) &&
-		a.Name == b.Name
+		a.Name == b.Name &&
+		equalPortQOS(a.QOS, b.QOS) &&
+		equalPortTag(a.Tag, b.Tag) &&
+		equalPortTrunks(a.Trunks, b.Trunks) &&
+		equalPortVLANMode(a.VLANMode, b.VLANMode)
 }
 
 func (a *Port) EqualsModel(b model.Model) bool {
