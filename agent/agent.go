@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/agent/discovery"
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/agent/reconcile"
@@ -101,8 +102,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	}
 	a.plugger = plugging.New(a, log)
 	a.neighbours.init(cfg.OVSRunDir)
-	mgmt := filepath.Join(cfg.OVSRunDir, render.Bridge+".mgmt")
-	a.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) { return openflow.Dial(ctx, mgmt, log) }, log)
+	a.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) { return openflow.Dial(ctx, a.mgmtSocket(), log) }, log)
 	src, err := newSource(cfg, log)
 	if err != nil {
 		return nil, err
@@ -110,6 +110,9 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	a.src, a.conflicts = src, newConflicts(cfg.Node, src, log)
 	return a, nil
 }
+
+// mgmtSocket is where the bridge speaks OpenFlow.
+func (a *Agent) mgmtSocket() string { return filepath.Join(a.cfg.OVSRunDir, render.Bridge+".mgmt") }
 
 // newSource is where the agent's state comes from.
 func newSource(cfg Config, log *slog.Logger) (source.Source, error) {
@@ -158,6 +161,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("flows", a.passLoop)
 	run("kernel", a.kernelLoop)
 	run("health", a.healthLoop)
+	run("neighbour discovery", discovery.New(a.mgmtSocket(), a.log).Run)
 	run("memory", a.memoryLoop)
 	run("conflicts", a.conflicts.loop)
 	run("CNI configuration", a.installLoop)

@@ -62,7 +62,7 @@ func (a *Agent) facts(s state.State, ovsdb *db.Client, last state.Facts, look bo
 	if err != nil {
 		return state.Facts{}, fmt.Errorf("node %q: %w", a.cfg.Node, err)
 	}
-	f := state.Facts{TunnelAddress: under.Address, UnderlayDevice: under.Device, UnderlayMTU: under.MTU}
+	f := state.Facts{TunnelAddress: under.Address, OtherTunnelAddress: under.Other, UnderlayDevice: under.Device, UnderlayMTU: under.MTU}
 	if !look {
 		f.Datapath, f.DatapathReason, f.NativeDevices = last.Datapath, last.DatapathReason, last.NativeDevices
 		return f, nil
@@ -121,7 +121,7 @@ func (a *Agent) bridge(ctx context.Context, s state.State, ovsdb *db.Client) err
 	}
 	tunnel := db.PortSpec{
 		Name: render.TunnelDevice, Type: render.Encapsulation(s.Config), OFPortRequest: int(flows.PortTunnel),
-		Options: map[string]string{"remote_ip": "flow", "key": "flow", "local_ip": s.Facts.TunnelAddress.String()},
+		Options: map[string]string{"remote_ip": "flow", "key": "flow", "local_ip": render.TunnelLocalIP(s)},
 	}
 	for _, port := range []db.PortSpec{gateway, tunnel} {
 		c, err := ovsdb.EnsurePort(ctx, render.Bridge, port, db.BridgeNote{})

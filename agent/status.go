@@ -42,6 +42,7 @@ func (a *Agent) Status() api.Status {
 		Bridge: api.BridgeStatus{Name: render.Bridge, Datapath: s.Facts.Datapath, Why: s.Facts.DatapathReason, Connected: dbErr == nil && p.connected},
 		Tunnel: api.TunnelStatus{
 			Encapsulation: render.Encapsulation(a.cfg.Cluster), LocalAddress: text(s.Facts.TunnelAddress),
+			OtherLocalAddress: text(s.Facts.OtherTunnelAddress),
 			Device: s.Facts.UnderlayDevice, DeviceMTU: s.Facts.UnderlayMTU,
 		},
 		Input: api.InputStatus{
@@ -78,6 +79,7 @@ func (a *Agent) Status() api.Status {
 		problem("%s", plugging.NoPodCIDR(a.cfg.Node))
 	}
 	out.Problems = append(out.Problems, p.problems...)
+	out.Problems = append(out.Problems, render.Problems(s)...)
 	for _, c := range p.result.Conflicts {
 		problem("%s", c)
 	}

@@ -140,6 +140,11 @@ const (
 	RuleOwnNode
 	RuleAddress
 	RuleIdentity
+	RuleSpeaksNS
+	RuleRouterND
+	RuleOtherND
+	RuleLinkLocal
+	RuleDHCPOffer
 )
 
 // PolicyRule is the rule of an OwnerPolicy's cookie: spec.ingress[index] or
@@ -180,6 +185,11 @@ var ruleWords = map[Rule]string{
 	RuleOwnNode:         "allowed: a pod and its own node always reach each other",
 	RuleAddress:         "has these labels",
 	RuleIdentity:        "is of this identity",
+	RuleSpeaksNS:        "asks for a neighbour in its own name",
+	RuleRouterND:        "asks for the virtual router: the agent answers",
+	RuleOtherND:         "dropped: asks for a neighbour that is not the virtual router",
+	RuleLinkLocal:       "dropped: what is for the link alone goes nowhere",
+	RuleDHCPOffer:       "dropped: a pod gives out no addresses by DHCP",
 }
 
 // String says in words what the flow does.

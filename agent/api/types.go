@@ -45,8 +45,10 @@ type BridgeStatus struct {
 type TunnelStatus struct {
 	Encapsulation string `json:"encapsulation"`
 	LocalAddress  string `json:"localAddress"`
-	Device        string `json:"device"`
-	DeviceMTU     int    `json:"deviceMTU"`
+	// OtherLocalAddress is the one of the other family, if the underlay here has both.
+	OtherLocalAddress string `json:"otherLocalAddress,omitempty"`
+	Device            string `json:"device"`
+	DeviceMTU         int    `json:"deviceMTU"`
 }
 
 // PeerStatus is another node, reached by the tunnel.

@@ -13,28 +13,39 @@ import (
 type Underlay struct {
 	Device  string
 	Address netip.Addr
-	// MTU in bytes.
+	// Other is the first address of the other family that is on this machine, not
+	// valid if there is none.
+	Other netip.Addr
+	// MTU in bytes; the lesser one if Other is on another device.
 	MTU int
 }
 
 // FindUnderlay looks for the first of the addresses that is on a device of this
-// machine. The error lists what was found instead.
+// machine, and for the first of the other family. The error lists what was found
+// instead.
 func FindUnderlay(addresses []netip.Addr) (Underlay, error) {
 	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return Underlay{}, fmt.Errorf("list addresses: %w", err)
 	}
+	var out Underlay
 	for _, want := range addresses {
-		for _, a := range list {
-			if addrOf(a.IP) != want {
-				continue
-			}
-			link, err := netlink.LinkByIndex(a.LinkIndex)
-			if err != nil {
-				return Underlay{}, fmt.Errorf("device of %s: %w", want, err)
-			}
-			return Underlay{Device: link.Attrs().Name, Address: want, MTU: link.Attrs().MTU}, nil
+		i := slices.IndexFunc(list, func(a netlink.Addr) bool { return addrOf(a.IP) == want })
+		if i < 0 || out.Address.IsValid() && (out.Other.IsValid() || want.Is4() == out.Address.Is4()) {
+			continue
 		}
+		link, err := netlink.LinkByIndex(list[i].LinkIndex)
+		if err != nil {
+			return Underlay{}, fmt.Errorf("device of %s: %w", want, err)
+		}
+		if !out.Address.IsValid() {
+			out = Underlay{Device: link.Attrs().Name, Address: want, MTU: link.Attrs().MTU}
+		} else {
+			out.Other, out.MTU = want, min(out.MTU, link.Attrs().MTU)
+		}
+	}
+	if out.Address.IsValid() {
+		return out, nil
 	}
 	var found []string
 	for _, a := range list {

@@ -90,10 +90,40 @@ func (h *Host) sysctl(s render.Sysctl) error {
 	if err == nil && strings.TrimSpace(string(have)) == s.Value {
 		return nil
 	}
+	if s.Path == render.IPv6Forwarding {
+		if err := h.keepAdvertisements(); err != nil {
+			return err
+		}
+	}
 	if err := os.WriteFile(path, []byte(s.Value), 0o644); err != nil {
 		return fmt.Errorf("set sysctl %s to %s: %w", s.Path, s.Value, err)
 	}
 	return h.did("set sysctl "+s.Path+" to "+s.Value, nil)
+}
+
+// keepAdvertisements sees to it that devices which take router advertisements still do
+// when the host forwards: with accept_ra at 1, a host that gets its default route so
+// would lose it as soon as it runs out.
+func (h *Host) keepAdvertisements() error {
+	const conf = "/proc/sys/net/ipv6/conf"
+	devices, err := os.ReadDir(conf)
+	if err != nil {
+		return fmt.Errorf("IPv6 of this machine: %w", err)
+	}
+	for _, d := range devices {
+		if d.Name() == "all" || d.Name() == "default" || d.Name() == "lo" || d.Name() == render.GatewayDevice {
+			continue
+		}
+		path := filepath.Join(conf, d.Name(), "accept_ra")
+		if have, err := os.ReadFile(path); err != nil || strings.TrimSpace(string(have)) != "1" {
+			continue // gone, or decided by somebody
+		}
+		if err := os.WriteFile(path, []byte("2"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("keep %s taking router advertisements: %w", d.Name(), err)
+		}
+		h.log.Info("the device takes router advertisements as before, though this machine now forwards IPv6", "device", d.Name(), "accept_ra", 2)
+	}
+	return nil
 }
 
 // gateway sets the device up, and the routes that lead to it.

@@ -45,6 +45,9 @@ func renderCommand() *cobra.Command {
 			for _, c := range r.Conflicts {
 				fmt.Fprintln(cmd.ErrOrStderr(), "conflict:", c)
 			}
+			for _, p := range render.Problems(s) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "problem:", p)
+			}
 			switch output {
 			case "":
 				for _, g := range r.Groups() {

@@ -77,7 +77,11 @@ func printStatus(out io.Writer, s api.Status) {
 	if s.Bridge.RestoreWait != "" {
 		line("restore", "flow-restore-wait is %s", s.Bridge.RestoreWait)
 	}
-	line("tunnel", "%s from %s on %s (MTU %d); pods have MTU %d", s.Tunnel.Encapsulation, s.Tunnel.LocalAddress, s.Tunnel.Device, s.Tunnel.DeviceMTU, s.MTU)
+	local := s.Tunnel.LocalAddress
+	if other := s.Tunnel.OtherLocalAddress; other != "" {
+		local += " and " + other
+	}
+	line("tunnel", "%s from %s on %s (MTU %d); pods have MTU %d", s.Tunnel.Encapsulation, local, s.Tunnel.Device, s.Tunnel.DeviceMTU, s.MTU)
 	line("podCIDRs", "%s", cmp.Or(strings.Join(s.PodCIDRs, " "), "none"))
 	line("flows", "%d installed, %d desired, %d repaired", s.Flows.Installed, s.Flows.Desired, s.Flows.Repaired)
 	inForce := "in force"

@@ -82,18 +82,3 @@ func (d *division) lost(on string, key any, loser claims.Standing, winner claims
 func AttachmentName(a state.Attachment) string {
 	return claims.OfAttachment(a).Of.String()
 }
-
-// TunnelAddress is where the tunnel to a node ends: its first address of the
-// family in which this node's own tunnels begin. Invalid if it has none.
-func TunnelAddress(n state.Node, s state.State) netip.Addr {
-	local := s.Facts.TunnelAddress
-	if self, ok := s.Self(); ok && !local.IsValid() && len(self.Addresses) > 0 {
-		local = self.Addresses[0]
-	}
-	for _, a := range n.Addresses {
-		if !local.IsValid() || a.Is4() == local.Is4() {
-			return a
-		}
-	}
-	return netip.Addr{}
-}

@@ -20,6 +20,11 @@ const (
 	PodDevicePrefix = "slc"
 )
 
+// IPv6Forwarding is the sysctl that lets the host forward IPv6. It is set where pods
+// have IPv6. With it Linux leaves router advertisements to be ignored where accept_ra
+// is 1 (networking/ip-sysctl): whoever sets it must see to them.
+const IPv6Forwarding = "net/ipv6/conf/all/forwarding"
+
 // Host is what the node's own network stack must hold for the pods: the gateway
 // port, routes to all pods, and the rules of one nftables table. What is not named
 // here is not ours.
@@ -78,7 +83,7 @@ type Rules struct {
 	// Local are this node's podCIDRs, whose packets are masqueraded when they leave
 	// for anything but Cluster.
 	Local []netip.Prefix `json:"local,omitempty"`
-	// Cluster are all podCIDRs.
+	// Cluster are all podCIDRs, of both families.
 	Cluster []netip.Prefix `json:"cluster,omitempty"`
 	// Masquerade is off where the operator wants pods' addresses to be seen.
 	Masquerade bool `json:"masquerade"`
@@ -111,17 +116,20 @@ func HostSide(s state.State) Host {
 		return h
 	}
 	own := d.podCIDRsOf(self)
+	h.Gateway.MAC = gatewayMAC(own).String()
 	source := map[bool]netip.Addr{} // by Is4
 	for _, p := range own {
 		gw := Gateway(p)
-		if h.Gateway.MAC == "" {
-			h.Gateway.MAC = MAC(gw).String()
-		}
 		h.Gateway.Addresses = append(h.Gateway.Addresses, netip.PrefixFrom(gw, gw.BitLen()))
 		if _, ok := source[gw.Is4()]; !ok {
 			source[gw.Is4()] = gw
 			h.Gateway.Neighbours = append(h.Gateway.Neighbours, Neighbour{RouterFor(gw), RouterMAC.String()})
 		}
+	}
+	if _, ok := source[false]; ok {
+		h.Sysctls = append(h.Sysctls,
+			Sysctl{"net/ipv6/conf/" + GatewayDevice + "/disable_ipv6", "0"},
+			Sysctl{IPv6Forwarding, "1"})
 	}
 	h.Rules.Local = own
 	for _, n := range s.Nodes {
@@ -181,6 +189,17 @@ func RouterFor(a netip.Addr) netip.Addr {
 	return RouterIPv6
 }
 
+// clusterOf are the podCIDRs of a prefix's family.
+func (r Rules) clusterOf(p netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, c := range r.Cluster {
+		if c.Addr().Is4() == p.Addr().Is4() {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 func comparePrefix(a, b netip.Prefix) int {
 	if c := a.Addr().Compare(b.Addr()); c != 0 {
 		return c
@@ -226,7 +245,7 @@ func (h Host) String() string {
 	}
 	if h.Rules.Masquerade {
 		for _, p := range h.Rules.Local {
-			line("nft masquerade from %s to what is not in %v", p, h.Rules.Cluster)
+			line("nft masquerade from %s to what is not in %v", p, h.Rules.clusterOf(p))
 		}
 	}
 	return b.String()

@@ -23,12 +23,9 @@ func (g gatewayPart) same(other part) bool {
 }
 
 func (g gatewayPart) emit(e *emitter) {
-	var mac net.HardwareAddr
+	mac := gatewayMAC(g.podCIDRs)
 	for _, p := range g.podCIDRs {
 		gw := Gateway(p)
-		if mac == nil {
-			mac = MAC(gw)
-		}
 		host := netip.PrefixFrom(gw, gw.BitLen())
 		from := flows.Match{}.InPort(flows.PortGateway)
 		e.flow(flows.SpoofGuard, prioOwn, flows.RuleSpeaks, from.Src(host), flows.Goto{Table: flows.Destination})
@@ -48,23 +45,40 @@ func (g gatewayPart) emit(e *emitter) {
 		flows.Set(flows.EthSrc, flows.MAC(RouterMAC)), flows.Set(flows.EthDst, flows.MAC(mac)), flows.OutputTo{Port: flows.PortGateway})
 }
 
+// gatewayMAC is the MAC of the gateway port: that of its address in the first IPv4
+// podCIDR, or the first if there is none; nil without podCIDRs.
+func gatewayMAC(podCIDRs []netip.Prefix) net.HardwareAddr {
+	var gateways []netip.Addr
+	for _, p := range podCIDRs {
+		gateways = append(gateways, Gateway(p))
+	}
+	if first := firstOfFamily(gateways); len(first) > 0 {
+		return MAC(first[0])
+	}
+	return nil
+}
+
 // nodePart is what another node needs: a constant number of flows for each of its
 // podCIDRs, none for its pods.
 type nodePart struct {
 	node     string
 	podCIDRs []netip.Prefix
-	// tunnel is where the tunnel to it ends, invalid if nowhere; sources are the
-	// addresses that its tunnel packets may come from.
-	tunnel  netip.Addr
+	// tunnel is the way to it. Local is invalid where the tunnel port has one address
+	// only, and sends by it; sources are the addresses that its tunnel packets may come
+	// from.
+	tunnel  Tunnel
 	sources []netip.Addr
 }
 
 // node is another node's part. It may speak with any of its addresses of the tunnels'
 // family: which one it has on a device its peers do not know.
 func (d *division) node(n state.Node) nodePart {
-	p := nodePart{node: n.Name, podCIDRs: d.podCIDRsOf(n), tunnel: TunnelAddress(n, d.state)}
+	p := nodePart{node: n.Name, podCIDRs: d.podCIDRsOf(n), tunnel: TunnelTo(n, d.state)}
+	if len(tunnelEnds(d.state)) < 2 {
+		p.tunnel.Local = netip.Addr{}
+	}
 	for _, a := range n.Addresses {
-		if a.Is4() == p.tunnel.Is4() && !slices.Contains(p.sources, a) {
+		if a.Is4() == p.tunnel.Remote.Is4() && !slices.Contains(p.sources, a) {
 			p.sources = append(p.sources, a)
 		}
 	}
@@ -82,7 +96,7 @@ func (p nodePart) emit(e *emitter) {
 	for _, c := range p.podCIDRs {
 		route := routeBase + uint16(c.Bits())
 		e.flow(flows.SpoofGuard, prioForeign, flows.RuleSpoofed, flows.Match{}.InPort(flows.PortGateway).Src(c))
-		if !p.tunnel.IsValid() {
+		if !p.tunnel.Remote.IsValid() {
 			e.flow(flows.Destination, route, flows.RuleNobody, flows.Match{}.Dst(c))
 			continue
 		}
@@ -90,11 +104,19 @@ func (p nodePart) emit(e *emitter) {
 			e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks,
 				flows.Match{}.InPort(flows.PortTunnel).TunSrc(a).Src(c), flows.Goto{Table: flows.Destination})
 		}
-		tunDst := flows.TunDst
-		if p.tunnel.Is6() {
-			tunDst = flows.TunIPv6Dst
-		}
-		e.flow(flows.Destination, route, flows.RuleRoute, flows.Match{}.Dst(c),
-			append([]flows.Action{flows.Set(tunDst, flows.IP(p.tunnel))}, output(flows.PortTunnel)...)...)
+		e.flow(flows.Destination, route, flows.RuleRoute, flows.Match{}.Dst(c), append(p.tunnel.set(), output(flows.PortTunnel)...)...)
 	}
+}
+
+// set gives a packet the ends of its tunnel.
+func (t Tunnel) set() []flows.Action {
+	src, dst := flows.TunSrc, flows.TunDst
+	if t.Remote.Is6() {
+		src, dst = flows.TunIPv6Src, flows.TunIPv6Dst
+	}
+	out := []flows.Action{flows.Set(dst, flows.IP(t.Remote))}
+	if t.Local.IsValid() {
+		out = append(out, flows.Set(src, flows.IP(t.Local)))
+	}
+	return out
 }

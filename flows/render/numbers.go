@@ -65,19 +65,19 @@ func offset(p netip.Prefix, a netip.Addr) (uint64, bool) {
 	return binary.BigEndian.Uint64(addr[8:]) - binary.BigEndian.Uint64(base[8:]), true
 }
 
-// Overhead of an encapsulation in bytes, over an underlay of the tunnel address's
-// family: outer IP header, UDP, Geneve or VXLAN header, inner Ethernet header.
-func Overhead(encapsulation string, tunnel netip.Addr) int {
+// Overhead of an encapsulation in bytes, over an IPv4 or IPv6 underlay: outer IP
+// header, UDP, Geneve or VXLAN header, inner Ethernet header.
+func Overhead(encapsulation string, ipv6 bool) int {
 	const udp, header, ethernet = 8, 8, 14
 	ip := 20
-	if tunnel.Is6() {
+	if ipv6 {
 		ip = 40
 	}
 	return ip + udp + header + ethernet // geneve without options and vxlan are alike
 }
 
 // MTU of pods and of the gateway, in bytes: as configured, or the underlay's less
-// the overhead; 0 if neither is known.
+// the overhead, that over IPv6 if one of the node's tunnels is; 0 if neither is known.
 func MTU(s state.State) int {
 	if s.Config.MTU != 0 {
 		return s.Config.MTU
@@ -85,7 +85,7 @@ func MTU(s state.State) int {
 	if s.Facts.UnderlayMTU == 0 {
 		return 0
 	}
-	return s.Facts.UnderlayMTU - Overhead(Encapsulation(s.Config), s.Facts.TunnelAddress)
+	return s.Facts.UnderlayMTU - Overhead(Encapsulation(s.Config), overIPv6(s))
 }
 
 // Encapsulation in force: "geneve" unless configured otherwise.

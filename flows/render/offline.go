@@ -23,17 +23,19 @@ func Attachments(s state.State) []state.Attachment {
 		if p.Node != s.Node || p.HostNetwork || p.Finished || len(p.Addresses) == 0 {
 			continue
 		}
-		port := OFPort(p.Addresses[0], self.PodCIDRs)
-		if taken[port] || slices.ContainsFunc(p.Addresses, func(a netip.Addr) bool { return held[a] }) {
+		addresses := slices.Clone(p.Addresses) // in the order of Pod's status, of which the first is the node's
+		slices.SortStableFunc(addresses, byFamily)
+		port := OFPort(addresses[0], self.PodCIDRs)
+		if taken[port] || slices.ContainsFunc(addresses, func(a netip.Addr) bool { return held[a] }) {
 			continue
 		}
 		taken[port] = true
-		for _, a := range p.Addresses {
+		for _, a := range addresses {
 			held[a] = true
 		}
 		out = append(out, state.Attachment{
 			PodNamespace: p.Namespace, PodName: p.Name, PodUID: p.UID,
-			OFPort: port, MAC: MAC(p.Addresses[0]).String(), Addresses: p.Addresses,
+			OFPort: port, MAC: MAC(addresses[0]).String(), Addresses: addresses,
 			Created: p.Created,
 		})
 	}

@@ -41,13 +41,22 @@ func (p pipelinePart) emit(e *emitter) {
 	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, flows.Match{}.InPort(flows.PortGateway).IPv6(), flows.Goto{Table: flows.Destination})
 	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaksARP, flows.Match{}.InPort(flows.PortGateway).ARP(), flows.Goto{Table: flows.ARP})
 
+	// The host asks as any pod may; its words go no further.
+	e.flow(flows.SpoofGuard, prioRouters, flows.RuleSpeaksNS, solicits(flows.Match{}.InPort(flows.PortGateway)), flows.Goto{Table: flows.ARP})
+
 	e.flow(flows.ARP, prioMatch, flows.RuleRouterARP,
 		flows.Match{}.ARP().Is(flows.ARPOp, flows.Uint(1)).Is(flows.ARPTpa, flows.IP(Router)), arpReply(Router, RouterMAC)...)
+	// The kernel's datapath refuses to write the fields of an advertisement, so this
+	// answer is the agent's. Pods and the host have a permanent neighbour and rarely ask.
+	e.flow(flows.ARP, prioMatch, flows.RuleRouterND,
+		solicits(flows.Match{}).Is(flows.NDTarget, flows.IP(RouterIPv6)), flows.Controller{MaxLen: flows.WholePacket})
+	e.flow(flows.ARP, prioDrop, flows.RuleOtherND, solicits(flows.Match{}))
 
 	// Pure layer 3: nothing is flooded.
 	for _, p := range []string{"224.0.0.0/4", "255.255.255.255/32", "ff00::/8"} {
 		e.flow(flows.Destination, prioMulticast, flows.RuleGroupAddress, flows.Match{}.Dst(netip.MustParsePrefix(p)))
 	}
+	e.flow(flows.Destination, prioMulticast, flows.RuleLinkLocal, flows.Match{}.Dst(linkLocalIPv6))
 	e.flow(flows.Destination, prioNotHere, flows.RuleNotHere, flows.Match{}.InPort(flows.PortTunnel))
 	for _, p := range p.clusterCIDRs {
 		e.flow(flows.Destination, prioCluster, flows.RuleNobody, flows.Match{}.Dst(p))
@@ -74,13 +83,15 @@ const (
 	icmpRedirect            = 5
 	icmpRouterAdvertisement = 9
 	icmp6RouterAdvert       = 134
+	icmp6NeighbourSolicit   = 135
 	icmp6NeighbourAdvert    = 136
 	icmp6Redirect           = 137
 )
 
-// distrust emits what no pod may send, whoever it is: the words of a router, those of
-// another's neighbour (a pod's own flows let its own through), and tunnel packets. These
-// would leave with the node's address by the masquerade, and be believed by its peers.
+// distrust emits what no pod may send, whoever it is: the words of a router or a DHCP
+// server, those of another's neighbour (a pod's own flows let its own through), what is
+// for the link alone, and tunnel packets. These would leave with the node's address by
+// the masquerade, and be believed by its peers.
 func (p pipelinePart) distrust(e *emitter) {
 	v4 := flows.Match{}.Origin(flows.OriginPod).IPv4().Is(flows.IPProto, flows.Uint(protoICMP))
 	v6 := flows.Match{}.Origin(flows.OriginPod).IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6))
@@ -92,6 +103,19 @@ func (p pipelinePart) distrust(e *emitter) {
 	}
 	e.flow(flows.SpoofGuard, prioRouters, flows.RuleForeignNA, v6.Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)))
 
+	// Offers and acknowledgements come from the server's port (RFC 2131, RFC 8415).
+	for _, m := range []flows.Match{
+		flows.Match{}.Origin(flows.OriginPod).IPv4().Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.UDPSrc, flows.Uint(67)).Is(flows.UDPDst, flows.Uint(68)),
+		flows.Match{}.Origin(flows.OriginPod).IPv6().Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.UDPSrc, flows.Uint(547)).Is(flows.UDPDst, flows.Uint(546)),
+	} {
+		e.flow(flows.SpoofGuard, prioRouters, flows.RuleDHCPOffer, m)
+	}
+	// What every kernel with IPv6 says on a link, to whoever is there: no spoofing, and
+	// nobody's business.
+	for _, src := range []netip.Prefix{linkLocalIPv6, unspecifiedIPv6} {
+		e.flow(flows.SpoofGuard, prioLinkLocal, flows.RuleLinkLocal, flows.Match{}.Origin(flows.OriginPod).Src(src))
+	}
+
 	// Asked last of all, of what the host will have: the port narrows no other cached flow.
 	// What comes by tunnel for this node's own address is a pod's, too.
 	out := flows.Match{}.Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway)))
@@ -99,6 +123,17 @@ func (p pipelinePart) distrust(e *emitter) {
 		e.flow(flows.Output, prioOwn, flows.RuleTunnelPort,
 			m.Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.UDPDst, flows.Uint(uint64(p.tunnelPort))))
 	}
+}
+
+// Sources of what is said on one link alone (RFC 4291).
+var (
+	linkLocalIPv6   = netip.MustParsePrefix("fe80::/10")
+	unspecifiedIPv6 = netip.MustParsePrefix("::/128")
+)
+
+// solicits narrows a match to neighbour solicitations.
+func solicits(m flows.Match) flows.Match {
+	return m.IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourSolicit))
 }
 
 // families are the match for IPv4 and for IPv6.

@@ -53,7 +53,10 @@ func (p podPart) emit(e *emitter) {
 	e.flow(flows.Classify, prioMatch, flows.RuleEnter, from,
 		flows.SetBits(flows.RegOrigin, uint64(flows.OriginPod), uint64(flows.OriginPod)), flows.Goto{Table: flows.SpoofGuard})
 	e.flow(flows.SpoofGuard, prioDrop, flows.RuleSpoofed, from.IPv4())
+	e.flow(flows.SpoofGuard, prioDrop, flows.RuleSpoofed, from.IPv6())
 	e.flow(flows.SpoofGuard, prioDrop, flows.RuleSpoofedARP, from.ARP())
+	// A kernel asks from its link-local address, also in a pod that has no other of ours.
+	e.flow(flows.SpoofGuard, prioOwnNA, flows.RuleSpeaksNS, solicits(from.EthSrc(p.mac).Src(linkLocalIPv6)), flows.Goto{Table: flows.ARP})
 	for _, addr := range p.addresses {
 		p.emitAddress(e, addr)
 	}
@@ -70,6 +73,7 @@ func (p podPart) emitAddress(e *emitter, addr netip.Addr) {
 		e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaksARP,
 			from.ARP().EthSrc(p.mac).Is(flows.ARPSpa, flows.IP(addr)).Is(flows.ARPSha, flows.MAC(p.mac)), flows.Goto{Table: flows.ARP})
 	} else {
+		e.flow(flows.SpoofGuard, prioOwnNA, flows.RuleSpeaksNS, solicits(from.EthSrc(p.mac).Src(host)), flows.Goto{Table: flows.ARP})
 		e.flow(flows.SpoofGuard, prioOwnNA, flows.RuleSpeaksNA,
 			speaks.Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)).Is(flows.NDTarget, flows.IP(addr)),
 			flows.Goto{Table: flows.Destination})

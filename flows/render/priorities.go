@@ -7,6 +7,7 @@ const (
 	prioDefault   = 1
 	prioNobody    = 10
 	prioDrop      = 50
+	prioLinkLocal = 60
 	prioCluster   = 60
 	prioMatch     = 100
 	routeBase     = 100 // .. 228

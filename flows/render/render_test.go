@@ -28,6 +28,9 @@ func TestGolden(t *testing.T) {
 		for _, c := range r.Conflicts {
 			b.WriteString("# conflict: " + c.String() + "\n")
 		}
+		for _, p := range render.Problems(s) {
+			b.WriteString("# problem: " + p + "\n")
+		}
 		owners := r.Owners()
 		for _, f := range r.Flows() {
 			b.WriteString("# " + owners[f.Cookie.Owner()].String() + ": " + f.Cookie.Rule().String() + "\n" + f.String() + "\n")

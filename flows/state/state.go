@@ -47,10 +47,10 @@ type Node struct {
 	Name   string            `json:"name"`
 	UID    string            `json:"uid,omitempty"`
 	Labels map[string]string `json:"labels,omitempty"`
-	// Addresses are the InternalIPs, in the object's order. The first of a
-	// family is where tunnels to the node end.
+	// Addresses are the InternalIPs, of either family, in the object's order. The first
+	// of a family is where tunnels to the node end.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
-	// PodCIDRs are Node.spec.podCIDRs, masked.
+	// PodCIDRs are Node.spec.podCIDRs, masked: of one family or both, in either order.
 	PodCIDRs []netip.Prefix `json:"podCIDRs,omitempty"`
 	// Ready is the Ready condition's status; without one, a node with addresses counts as ready.
 	Ready bool `json:"ready,omitempty"`
@@ -110,12 +110,15 @@ type Attachment struct {
 
 // Facts are a node's own circumstances.
 type Facts struct {
-	// TunnelAddress is the local end of the tunnels: the node's InternalIP that
+	// TunnelAddress is the local end of the tunnels: the node's first InternalIP that
 	// is on this machine.
 	TunnelAddress netip.Addr `json:"tunnelAddress,omitzero"`
+	// OtherTunnelAddress is the first of the other family that is here, if any.
+	OtherTunnelAddress netip.Addr `json:"otherTunnelAddress,omitzero"`
 	// UnderlayDevice is the device that carries TunnelAddress.
 	UnderlayDevice string `json:"underlayDevice,omitempty"`
-	// UnderlayMTU is that device's MTU in bytes.
+	// UnderlayMTU is that device's MTU in bytes; the lesser one, if the other
+	// address is on another device.
 	UnderlayMTU int `json:"underlayMTU,omitempty"`
 	// Datapath is "system" (kernel) or "netdev" (userspace).
 	Datapath string `json:"datapath,omitempty"`
@@ -124,6 +127,17 @@ type Facts struct {
 	// NativeDevices are the devices whose frames reach this machine's own stack
 	// a second time because userspace OVS owns them (netdev datapath only).
 	NativeDevices []string `json:"nativeDevices,omitempty"`
+}
+
+// Tunnels are the local ends of tunnels, one of each family that the underlay has here.
+func (f Facts) Tunnels() []netip.Addr {
+	var out []netip.Addr
+	for _, a := range []netip.Addr{f.TunnelAddress, f.OtherTunnelAddress} {
+		if a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // Config is what is chosen for the whole cluster; every node must have the same.
