@@ -43,7 +43,7 @@ func (a *Agent) Status() api.Status {
 		Tunnel: api.TunnelStatus{
 			Encapsulation: render.Encapsulation(a.cfg.Cluster), LocalAddress: text(s.Facts.TunnelAddress),
 			OtherLocalAddress: text(s.Facts.OtherTunnelAddress),
-			Device: s.Facts.UnderlayDevice, DeviceMTU: s.Facts.UnderlayMTU,
+			Device:            s.Facts.UnderlayDevice, DeviceMTU: s.Facts.UnderlayMTU,
 		},
 		Input: api.InputStatus{
 			Source: a.src.String(), Seen: p.snapshot.Seen, Installed: p.installed, Errors: p.snapshot.Errors, Since: p.since, UnreadableSince: p.doubted,

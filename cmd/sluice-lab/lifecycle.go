@@ -12,7 +12,7 @@ import (
 func (c *command) up() *cobra.Command {
 	options := lab.Options{Out: os.Stderr}
 	var files []string
-	var datapath string
+	var datapath, families, underlay string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a lab",
@@ -29,6 +29,7 @@ namespace/name. Without -f there are two pods on each node.`,
 				return fmt.Errorf("--nodes %d: a lab has one at least", options.Nodes)
 			}
 			options.Name, options.Datapath = c.name, lab.Datapath(datapath)
+			options.Families, options.Underlay = lab.Families(families), lab.Families(underlay)
 			if len(files) > 0 {
 				objects, err := lab.ReadObjects(files, cmd.InOrStdin())
 				if err != nil {
@@ -51,6 +52,8 @@ namespace/name. Without -f there are two pods on each node.`,
 	flags.IntVar(&options.Nodes, "nodes", 2, "how many nodes n1, n2, ... there shall be")
 	fileFlag(cmd, &files)
 	flags.StringVar(&datapath, "datapath", "", "system (the kernel's) or netdev (in userspace); default: what this machine has")
+	flags.StringVar(&families, "families", "ipv4", "the pods' address families: ipv4, ipv6, dual or dual-ipv6-first")
+	flags.StringVar(&underlay, "underlay", "ipv4", "the same of the nodes' own addresses")
 	flags.IntVar(&options.MTU, "mtu", lab.DefaultMTU, "the MTU of the network between the nodes")
 	flags.StringVar(&options.BinDir, "bin-dir", "", "where sluice-agent and sluice-cni are; default: beside this program")
 	flags.BoolVar(&options.KeepFailed, "keep-failed", false, "leave a lab that does not come up as it is, to look at it")

@@ -10,42 +10,26 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// The underlay is the network between the nodes. Labs do not see each other, so
-// each has the same.
-var (
-	underlay       = netip.MustParsePrefix("10.9.0.0/24")
-	outsideAddress = netip.MustParseAddr("10.9.0.250")
-)
-
-// maxNodes is how many nodes a lab can have: they have the underlay's addresses
-// from .1, and the pod CIDRs 10.244.1.0/24 onwards with the same number.
-const maxNodes = 200
-
-func nodeAddress(number int) netip.Addr {
-	return netip.AddrFrom4([4]byte{10, 9, 0, byte(number)})
-}
-
-func nodePodCIDR(number int) netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(number), 0}), 24)
-}
-
 // numberedNode makes up the Node n1, n2, ... as a cluster with a controller that
 // gives out pod CIDRs would have it.
-func numberedNode(number int) Object {
-	cidr := nodePodCIDR(number).String()
+func numberedNode(number int, families Families) Object {
+	cidrs := []any{}
+	for _, cidr := range families.podCIDRs(number) {
+		cidrs = append(cidrs, cidr)
+	}
 	return Object{&unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Node",
 		"metadata": map[string]any{"name": fmt.Sprintf("n%d", number)},
-		"spec":     map[string]any{"podCIDR": cidr, "podCIDRs": []any{cidr}},
+		"spec":     map[string]any{"podCIDR": cidrs[0], "podCIDRs": cidrs},
 	}}, "made up"}
 }
 
 // withNumberedNodes adds the first count numbered Nodes to what was given, less
 // those that were given.
-func withNumberedNodes(given []Object, count int) []Object {
+func withNumberedNodes(given []Object, count int, families Families) []Object {
 	all := slices.Clone(given)
 	for number := count; number >= 1; number-- {
-		node := numberedNode(number)
+		node := numberedNode(number, families)
 		if !slices.ContainsFunc(given, func(o Object) bool { return o.Key() == node.Key() }) {
 			all = slices.Insert(all, 0, node)
 		}
@@ -78,62 +62,82 @@ func (c *cluster) admitNode(object, old Object, exists bool, done *change) error
 		set(object, list, "spec", "podCIDRs")
 		set(object, list[0], "spec", "podCIDR")
 	}
-	address, err := c.addressOf(object, old, exists, done)
+	addresses, err := c.addressesOf(object, old, exists, done)
 	if err != nil {
 		return err
 	}
-	setNodeStatus(object, address)
+	setNodeStatus(object, addresses)
+	if exists && !slices.Equal(addresses, nodeAddresses(old)) {
+		done.movedNodes = append(done.movedNodes, object.GetName())
+	}
 	return nil
 }
 
-// addressOf is the Node's address on the underlay: the one it has, the one it
-// asks for, the one of its number, or the first free one.
-func (c *cluster) addressOf(object, old Object, exists bool, done *change) (netip.Addr, error) {
+// addressesOf are the Node's addresses on the underlay, of the families that it asks for
+// or else of the lab's. They have the number that the node has, that of the address it
+// asks for, that of its name, or the first free one.
+func (c *cluster) addressesOf(object, old Object, exists bool, done *change) ([]netip.Addr, error) {
 	asked := nodeAddresses(object)
+	families := c.underlay
+	if len(asked) > 0 {
+		families = familiesOf(asked)
+	}
 	if exists {
-		has := nodeAddresses(old)[0]
-		if len(asked) > 0 && asked[0] != has {
-			done.note("%s: node %s keeps its address %s", object.Source, object.GetName(), has)
+		has := nodeAddresses(old)
+		number := numberOf(has[0])
+		if len(asked) == 0 {
+			return has, nil
 		}
-		return has, nil
+		if numberOf(asked[0]) != number {
+			done.note("%s: node %s keeps its address %s", object.Source, object.GetName(), has[0])
+			return has, nil
+		}
+		return families.nodeAddresses(number), nil
 	}
-	taken := map[netip.Addr]bool{outsideAddress: true}
+	taken := map[int]bool{outsideNumber: true}
 	for _, other := range c.ofKind(nodeKind) {
-		for _, address := range nodeAddresses(other) {
-			taken[address] = true
+		taken[numberOf(nodeAddresses(other)[0])] = true
+	}
+	if len(asked) > 0 {
+		if number := numberOf(asked[0]); number != 0 && !taken[number] {
+			return families.nodeAddresses(number), nil
 		}
 	}
-	if len(asked) > 0 && underlay.Contains(asked[0]) && !taken[asked[0]] {
-		return asked[0], nil
+	number, err := freeNumber(object, taken)
+	if err != nil {
+		return nil, err
 	}
-	address, err := freeAddress(object, taken)
-	if err == nil && len(asked) > 0 {
+	addresses := families.nodeAddresses(number)
+	if len(asked) > 0 {
 		done.note("%s: node %s has the address %s: %s is not free in the lab's underlay network %s",
-			object.Source, object.GetName(), address, asked[0], underlay)
+			object.Source, object.GetName(), addresses[0], asked[0], underlay)
 	}
-	return address, err
+	return addresses, nil
 }
 
 var numberedName = regexp.MustCompile(`^n(\d{1,3})$`)
 
-func freeAddress(object Object, taken map[netip.Addr]bool) (netip.Addr, error) {
+func freeNumber(object Object, taken map[int]bool) (int, error) {
 	if match := numberedName.FindStringSubmatch(object.GetName()); match != nil {
 		number, _ := strconv.Atoi(match[1])
-		if number >= 1 && number <= maxNodes && !taken[nodeAddress(number)] {
-			return nodeAddress(number), nil
+		if number >= 1 && number <= maxNodes && !taken[number] {
+			return number, nil
 		}
 	}
 	for number := 1; number <= maxNodes; number++ {
-		if address := nodeAddress(number); !taken[address] {
-			return address, nil
+		if !taken[number] {
+			return number, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("%s: no address for node %s: a lab has %d nodes at most", object.Source, object.GetName(), maxNodes)
+	return 0, fmt.Errorf("%s: no address for node %s: a lab has %d nodes at most", object.Source, object.GetName(), maxNodes)
 }
 
-// setNodeStatus writes what a kubelet would: address, host name, readiness.
-func setNodeStatus(object Object, address netip.Addr) {
-	addresses := []any{map[string]any{"type": "InternalIP", "address": address.String()}}
+// setNodeStatus writes what a kubelet would: addresses, host name, readiness.
+func setNodeStatus(object Object, internal []netip.Addr) {
+	addresses := []any{}
+	for _, address := range internal {
+		addresses = append(addresses, map[string]any{"type": "InternalIP", "address": address.String()})
+	}
 	list, _, _ := unstructured.NestedSlice(object.Object, "status", "addresses")
 	hasHostname := false
 	for _, item := range list {

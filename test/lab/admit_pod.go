@@ -132,16 +132,30 @@ func selects(selector, labels map[string]string) bool {
 
 // setPodRunning writes the status that a kubelet would once the pod's server
 // listens.
-func setPodRunning(object Object, addresses []netip.Addr, host netip.Addr, started string) {
-	ips := []any{}
-	for _, address := range addresses {
-		ips = append(ips, map[string]any{"ip": address.String()})
+func setPodRunning(object Object, addresses, host []netip.Addr, started string) {
+	// The first is of the family of the node's first address.
+	addresses = slices.Clone(addresses)
+	slices.SortStableFunc(addresses, func(a, b netip.Addr) int {
+		if a.Is4() == b.Is4() {
+			return 0
+		}
+		if a.Is4() == host[0].Is4() {
+			return -1
+		}
+		return 1
+	})
+	list := func(addresses []netip.Addr) []any {
+		ips := []any{}
+		for _, address := range addresses {
+			ips = append(ips, map[string]any{"ip": address.String()})
+		}
+		return ips
 	}
 	status := map[string]any{
 		"phase":     string(corev1.PodRunning),
-		"hostIP":    host.String(),
-		"hostIPs":   []any{map[string]any{"ip": host.String()}},
-		"podIPs":    ips,
+		"hostIP":    host[0].String(),
+		"hostIPs":   list(host),
+		"podIPs":    list(addresses),
 		"startTime": started,
 		"conditions": []any{
 			map[string]any{"type": "PodReadyToStartContainers", "status": "True"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -57,6 +56,9 @@ func (s *session) apply(ctx context.Context, given []Object) error {
 	if err := s.addNodes(ctx, done.newNodes); err != nil {
 		return &refusedError{err}
 	}
+	if err := s.moveNodes(ctx, done.movedNodes); err != nil {
+		return err
+	}
 	for _, object := range done.objects {
 		if err := s.write(object); err != nil {
 			return err
@@ -72,7 +74,7 @@ func (s *session) apply(ctx context.Context, given []Object) error {
 				return err
 			}
 		}
-		s.out.printf("node %s: %s, pods %v", name, s.state.node(name).Address, podCIDRs(s.cluster.objects[nodeKey(name)]))
+		s.out.printf("node %s: %s, pods %v", name, joinAddresses(s.state.node(name).Addresses), podCIDRs(s.cluster.objects[nodeKey(name)]))
 		return nil
 	})
 	if err != nil {
@@ -92,7 +94,7 @@ func (s *session) apply(ctx context.Context, given []Object) error {
 func (s *session) addNodes(ctx context.Context, names []string) error {
 	for _, name := range names {
 		node := s.cluster.objects[nodeKey(name)]
-		s.state.Nodes = append(s.state.Nodes, nodeState{Name: name, Address: nodeAddresses(node)[0]})
+		s.state.Nodes = append(s.state.Nodes, nodeState{Name: name, Addresses: nodeAddresses(node)})
 	}
 	if err := s.save(); err != nil {
 		return err
@@ -113,6 +115,18 @@ func (s *session) addNodes(ctx context.Context, names []string) error {
 		s.state.dropNode(name)
 	}
 	return errors.Join(append(errs, s.save())...)
+}
+
+// moveNodes gives machines the addresses that their Nodes have now, beside those that they
+// had.
+func (s *session) moveNodes(ctx context.Context, names []string) error {
+	for _, name := range names {
+		s.state.node(name).Addresses = nodeAddresses(s.cluster.objects[nodeKey(name)])
+		if err := s.host(name).restoreUnderlay(ctx); err != nil {
+			return fmt.Errorf("node %s: %w", name, err)
+		}
+	}
+	return s.save()
 }
 
 // notePods writes down what new and changed pods shall be, and returns those
@@ -149,7 +163,7 @@ func (s *session) newPod(namespace, name, node string, hostNetwork bool) podStat
 	pod := podState{Namespace: namespace, Name: name, Node: node, HostNetwork: hostNetwork}
 	if hostNetwork {
 		pod.Netns = s.nodeNetns(node)
-		pod.Addresses = []netip.Addr{s.state.node(node).Address}
+		pod.Addresses = slices.Clone(s.state.node(node).Addresses)
 	} else {
 		pod.Netns = s.podNetns(namespace, name)
 		pod.ContainerID = newContainerID()
@@ -193,7 +207,7 @@ func (s *session) runPods(ctx context.Context, wanted func(*podState) bool) erro
 		if err := s.host(pod.Node).runPod(ctx, pod, string(object.GetUID())); err != nil {
 			return err
 		}
-		setPodRunning(object, pod.Addresses, s.state.node(pod.Node).Address, time.Now().UTC().Format(time.RFC3339))
+		setPodRunning(object, pod.Addresses, s.state.node(pod.Node).Addresses, time.Now().UTC().Format(time.RFC3339))
 		if err := s.write(object); err != nil {
 			return err
 		}

@@ -21,10 +21,12 @@ type cluster struct {
 	// now and newUID are what an API server adds to a new object.
 	now    func() time.Time
 	newUID func() string
+	// underlay is of which families the nodes' addresses are.
+	underlay Families
 }
 
 func newCluster(now func() time.Time, newUID func() string) *cluster {
-	return &cluster{map[Key]Object{}, now, newUID}
+	return &cluster{objects: map[Key]Object{}, now: now, newUID: newUID}
 }
 
 // change is what accepting objects came to.
@@ -33,6 +35,8 @@ type change struct {
 	objects []Object
 	// newNodes are the names of Nodes that were not there before.
 	newNodes []string
+	// movedNodes are the names of those that have other addresses than before.
+	movedNodes []string
 	// notes tell the user what was decided for him.
 	notes []string
 }
@@ -82,7 +86,7 @@ func compareNames(a, b string) int {
 // accept takes new and changed objects as an API server would, with its
 // controllers and the scheduler behind it. All of them or, with an error, none.
 func (c *cluster) accept(given []Object) (*change, error) {
-	next := &cluster{maps.Clone(c.objects), c.now, c.newUID}
+	next := &cluster{maps.Clone(c.objects), c.now, c.newUID, c.underlay}
 	done := &change{}
 	// Nodes first, as pods are put on them; their order decides the addresses.
 	inOrder := slices.Clone(given)

@@ -40,7 +40,7 @@ func accept(t *testing.T, c *cluster, text string) *change {
 func twoNodes(t *testing.T) *cluster {
 	t.Helper()
 	c := testCluster()
-	if _, err := c.accept(withNumberedNodes(nil, 2)); err != nil {
+	if _, err := c.accept(withNumberedNodes(nil, 2, IPv4)); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -96,7 +96,7 @@ func TestNodesThatAreGiven(t *testing.T) {
 ---
 {apiVersion: v1, kind: Node, metadata: {name: far}, spec: {podCIDR: 10.6.0.0/24}, status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}}
 `)
-	done, err := c.accept(withNumberedNodes(given, 3))
+	done, err := c.accept(withNumberedNodes(given, 3, IPv4))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestNamespacesGetTheirNameAsLabelAndAreMadeWhenNeeded(t *testing.T) {
 func TestAChangedPodStaysWhereItIs(t *testing.T) {
 	c := twoNodes(t)
 	accept(t, c, `{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {app: x, gone: soon}}, spec: {nodeName: n2}}`)
-	setPodRunning(c.objects[podKey("default", "a")], []netip.Addr{netip.MustParseAddr("10.244.2.9")}, netip.MustParseAddr("10.9.0.2"), "2030-01-02T03:04:05Z")
+	setPodRunning(c.objects[podKey("default", "a")], []netip.Addr{netip.MustParseAddr("10.244.2.9")}, []netip.Addr{netip.MustParseAddr("10.9.0.2")}, "2030-01-02T03:04:05Z")
 	before := c.objects[podKey("default", "a")]
 	accept(t, c, `{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {app: z}}, status: {podIP: 1.2.3.4}}`)
 	after := c.objects[podKey("default", "a")]
@@ -251,7 +251,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 
 func TestTheExampleHasTwoPodsOnEachNode(t *testing.T) {
 	c := testCluster()
-	if _, err := c.accept(withNumberedNodes(Example(3), 3)); err != nil {
+	if _, err := c.accept(withNumberedNodes(Example(3), 3, IPv4)); err != nil {
 		t.Fatal(err)
 	}
 	count := map[string]int{}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -57,7 +58,7 @@ func (h host) restoreUnderlay(ctx context.Context) error {
 	}
 	defer inside.Close()
 	if h.state.Datapath != NetdevDatapath {
-		return inside.address(nodeNIC, node.Address, outsideAddress)
+		return h.giveAddresses(inside, nodeNIC, *node)
 	}
 	nic, err := inside.LinkByName(nodeNIC)
 	if err != nil {
@@ -74,7 +75,22 @@ func (h host) restoreUnderlay(ctx context.Context) error {
 	if err := withoutChecksumOffload(h.netns(), physicalBridge); err != nil {
 		return err
 	}
-	return inside.address(physicalBridge, node.Address, outsideAddress)
+	// The card's frames are the bridge's: the card itself must not speak.
+	if err := errors.Join(setIPv6(h.netns(), nodeNIC, "disable_ipv6", "1"), setIPv6(h.netns(), physicalBridge, "accept_dad", "0")); err != nil {
+		return err
+	}
+	return h.giveAddresses(inside, physicalBridge, *node)
+}
+
+// giveAddresses gives a device the node's addresses on the underlay, and the default
+// routes.
+func (h host) giveAddresses(inside *inside, device string, node nodeState) error {
+	for _, address := range h.state.wired(node) {
+		if err := inside.address(device, address, h.state.gateway(address)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // vsctl runs ovs-vsctl on the node's database; it returns when ovs-vswitchd has

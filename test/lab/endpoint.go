@@ -46,7 +46,7 @@ func (s *state) find(p places, c *cluster, end Endpoint) (station, error) {
 	case AddressEndpoint:
 		at.addresses = []netip.Addr{end.Address}
 	case OutsideEndpoint:
-		at.netns, at.addresses, at.ports = p.outsideNetns(), []netip.Addr{outsideAddress}, outsidePorts
+		at.netns, at.addresses, at.ports = p.outsideNetns(), s.outside(), outsidePorts
 	case NodeEndpoint:
 		node := s.node(end.Name)
 		if node == nil {
@@ -54,7 +54,7 @@ func (s *state) find(p places, c *cluster, end Endpoint) (station, error) {
 		}
 		h := p.host(s, end.Name)
 		at.netns, at.ovsRunDir, at.agentSocket = h.netns(), h.ovsDir(), h.agentSocket()
-		at.addresses = []netip.Addr{node.Address}
+		at.addresses = s.wired(*node)
 	case PodEndpoint:
 		pod := s.pod(end.Namespace, end.Name)
 		if pod == nil {

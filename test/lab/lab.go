@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,13 @@ type Options struct {
 	Nodes int
 	// Objects are what the lab begins with. Nil means Example.
 	Objects []Object
+	// Families are the pods' address families: which podCIDRs the numbered nodes have,
+	// and in which order. Default IPv4.
+	Families Families
+	// Underlay is which families the nodes' own addresses are of, and in which order.
+	// Default IPv4. A node's card has addresses of the pods' families besides, by which
+	// pods get out; the Node does not name them.
+	Underlay Families
 	// Datapath is where the switches forward. Default: what the machine has.
 	Datapath Datapath
 	// MTU is the underlay's link maximum in bytes, 1280 to 9000. Default 1500.
@@ -151,6 +159,9 @@ func (o *Options) complete(ctx context.Context) error {
 	if o.MTU < 1280 || o.MTU > 9000 {
 		return fmt.Errorf("MTU %d: an underlay has one of 1280 to 9000 bytes", o.MTU)
 	}
+	if err := errors.Join(o.Families.check("families"), o.Underlay.check("underlay")); err != nil {
+		return err
+	}
 	if o.Objects == nil {
 		o.Objects = Example(o.Nodes)
 		if o.NoAgents {
@@ -208,14 +219,15 @@ func (l *Lab) up(ctx context.Context, options Options) error {
 		places: l.places, out: l.out,
 		cluster: newCluster(time.Now, newUID),
 		state: &state{
-			Datapath: options.Datapath, MTU: options.MTU, BinDir: options.BinDir,
+			Datapath: options.Datapath, MTU: options.MTU, Families: options.Families, Underlay: options.Underlay, BinDir: options.BinDir,
 			Created: time.Now().UTC().Truncate(time.Second), NoAgents: options.NoAgents,
 		},
 	}
+	s.cluster.underlay = options.Underlay
 	if err := s.saveState(s.state); err != nil {
 		return err
 	}
-	l.out.printf("lab %q: %s datapath, underlay %s with MTU %d", l.Name(), options.Datapath, underlay, options.MTU)
+	l.out.printf("lab %q: %s datapath, underlay %s with MTU %d", l.Name(), options.Datapath, strings.Join(of(options.Underlay, underlay.String(), underlayIPv6.String()), " and "), options.MTU)
 	if err := s.createWire(options.MTU); err != nil {
 		return err
 	}
@@ -224,7 +236,7 @@ func (l *Lab) up(ctx context.Context, options Options) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, 2*l.Timeout)
 	defer cancel()
-	if err := s.apply(bounded, withNumberedNodes(options.Objects, options.Nodes)); err != nil {
+	if err := s.apply(bounded, withNumberedNodes(options.Objects, options.Nodes, options.Families)); err != nil {
 		return err
 	}
 	if err := l.awaitInForce(ctx); err != nil {

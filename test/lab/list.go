@@ -76,7 +76,7 @@ func (p places) list(s *state, c *cluster) *Listing {
 	listing := &Listing{
 		Name: p.lab, Datapath: s.Datapath,
 		Nodes:   []NodeListing{},
-		Outside: OutsideListing{p.outsideNetns(), []netip.Addr{outsideAddress}, outsidePorts},
+		Outside: OutsideListing{p.outsideNetns(), s.outside(), outsidePorts},
 		Pods:    []PodListing{},
 	}
 	for _, node := range s.Nodes {
@@ -85,7 +85,7 @@ func (p places) list(s *state, c *cluster) *Listing {
 			Name: node.Name, Netns: h.netns(), OVSRunDir: h.ovsDir(),
 			AgentSocket: h.agentSocket(), CNISocket: h.cniSocket(), ManifestsDir: h.manifestsDir(),
 			CNIConfDir: h.cniConfDir(), CNIBinDir: h.cniBinDir(),
-			Addresses: []netip.Addr{node.Address},
+			Addresses: s.wired(node),
 			PodCIDRs:  append([]string{}, podCIDRs(c.objects[nodeKey(node.Name)])...),
 			PIDs:      PIDs{h.pid(Agent), h.pid(Vswitchd), h.pid(OVSDB)},
 		})

@@ -136,8 +136,12 @@ func writeFailures(out *strings.Builder, results []ProbeResult) {
 }
 
 func (r ProbeResult) target() string {
+	text := fmt.Sprintf("%s:%d/%s", r.To, r.Port, r.Protocol)
 	if r.Port == 0 {
-		return r.To + " " + r.Protocol
+		text = r.To + " " + r.Protocol
 	}
-	return fmt.Sprintf("%s:%d/%s", r.To, r.Port, r.Protocol)
+	if strings.Contains(r.Address, ":") {
+		text += " by IPv6"
+	}
+	return text
 }

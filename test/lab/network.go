@@ -110,6 +110,9 @@ func (p places) connect(path, nic, plug string, mtu int) error {
 	if err != nil {
 		return fmt.Errorf("find %s in %s: %w", nic, filepath.Base(path), err)
 	}
+	if err := setIPv6(path, nic, "accept_dad", "0"); err != nil {
+		return err
+	}
 	if err := errors.Join(there.LinkSetUp(card), wire.LinkSetUp(cable)); err != nil {
 		return fmt.Errorf("set the cable to %s up: %w", filepath.Base(path), err)
 	}
@@ -144,8 +147,13 @@ func (n *inside) address(device string, address, gateway netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("find %s: %w", device, err)
 	}
-	prefix := net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(underlay.Bits(), address.BitLen())}
-	if err := n.AddrReplace(link, &netlink.Addr{IPNet: &prefix}); err != nil {
+	bits := underlay.Bits()
+	if address.Is6() {
+		bits = underlayIPv6.Bits()
+	}
+	prefix := net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(bits, address.BitLen())}
+	// Nobody else has it: there is no need to wait until that is found out.
+	if err := n.AddrReplace(link, &netlink.Addr{IPNet: &prefix, Flags: unix.IFA_F_NODAD}); err != nil {
 		return fmt.Errorf("give %s the address %s: %w", device, &prefix, err)
 	}
 	if err := n.LinkSetUp(link); err != nil {
@@ -154,7 +162,7 @@ func (n *inside) address(device string, address, gateway netip.Addr) error {
 	if !gateway.IsValid() {
 		return nil
 	}
-	_, all, _ := net.ParseCIDR("0.0.0.0/0")
+	all := &net.IPNet{IP: make(net.IP, address.BitLen()/8), Mask: net.CIDRMask(0, address.BitLen())}
 	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: all, Gw: gateway.AsSlice()}
 	if err := n.RouteReplace(route); err != nil {
 		return fmt.Errorf("route through %s: %w", gateway, err)
@@ -194,6 +202,17 @@ func withoutChecksumOffload(path, device string) error {
 		return fmt.Errorf("turn checksum offload of %s off: %w", device, err)
 	}
 	return nil
+}
+
+// setIPv6 writes a setting of a device's IPv6, where the kernel has it. With accept_dad=0
+// a machine is as one that has been up for a while: for its first two seconds a device
+// could not ask for neighbours.
+func setIPv6(path, device, name, value string) error {
+	err := setSysctl(path, "net/ipv6/conf/"+device+"/"+name, value)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // setSysctl writes a sysctl of a namespace, whose path under /proc/sys is given.

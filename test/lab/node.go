@@ -41,11 +41,9 @@ func (h host) build() error {
 	return nil
 }
 
-// plug names the wire's end of the node's cable, by the last byte of the node's
-// address.
+// plug names the wire's end of the node's cable, by the node's number.
 func (h host) plug() string {
-	address := h.state.node(h.name).Address.AsSlice()
-	return fmt.Sprintf("node%d", address[len(address)-1])
+	return fmt.Sprintf("node%d", numberOf(h.state.node(h.name).Addresses[0]))
 }
 
 // configureCNI puts a network configuration and the plugin where a runtime

@@ -31,12 +31,19 @@ func (s *session) startOutside(ctx context.Context) error {
 		return err
 	}
 	defer there.Close()
-	if err := there.address(outsideNIC, outsideAddress, netip.Addr{}); err != nil {
-		return err
-	}
 	// It says that an unknown address is unreachable, rather than to be silent.
 	if err := setSysctl(path, "net/ipv4/ip_forward", "1"); err != nil {
 		return err
+	}
+	for _, address := range s.state.outside() {
+		if err := there.address(outsideNIC, address, netip.Addr{}); err != nil {
+			return err
+		}
+		if address.Is6() {
+			if err := setSysctl(path, "net/ipv6/conf/all/forwarding", "1"); err != nil {
+				return err
+			}
+		}
 	}
 	argv := []string{filepath.Join(s.state.BinDir, labExecutable), "serve", "--ready-fd", "3", "--answer", "outside", "--tell-client"}
 	server := process{file: filepath.Join(s.dir(), "outside"), log: s.outsideLog(), netns: path, argv: append(argv, listenArgs(outsidePorts)...), ready: true}

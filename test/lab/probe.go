@@ -35,7 +35,9 @@ type ProbeResult struct {
 	Port int `json:"port"`
 	// Protocol is icmp, tcp or udp.
 	Protocol string `json:"protocol"`
-	Reached  bool   `json:"reached"`
+	// Address is the one of To that was tried: ends of both families are tried by both.
+	Address string `json:"address,omitempty"`
+	Reached bool   `json:"reached"`
 	// AnsweredBy is the line that came back, or the address that answered by ICMP.
 	AnsweredBy string `json:"answeredBy"`
 	// Error says why it was not reached.
@@ -83,6 +85,8 @@ type attempt struct {
 	from, to station
 	protocol string
 	port     int
+	// address is the target's of one family; not valid if it has none of the other end's.
+	address netip.Addr
 }
 
 // plan lists what a request asks for.
@@ -118,7 +122,9 @@ func (p places) plan(s *state, c *cluster, request ProbeRequest) ([]attempt, err
 				return nil, fmt.Errorf("%s declares no port of this protocol: say which with --port", there)
 			}
 			for _, check := range checks {
-				attempts = append(attempts, attempt{here, there, check.Protocol, check.Port})
+				for _, address := range common(here, there) {
+					attempts = append(attempts, attempt{here, there, check.Protocol, check.Port, address})
+				}
 			}
 		}
 	}
@@ -214,7 +220,12 @@ func (m *podMTUs) of(at station) int {
 // run makes the attempt.
 func (a attempt) run(ctx context.Context, size int, mtus *podMTUs) ProbeResult {
 	result := ProbeResult{From: a.from.String(), To: a.to.String(), Port: a.port, Protocol: a.protocol}
-	address, err := a.address()
+	address, err := a.address, error(nil)
+	if !address.IsValid() {
+		err = fmt.Errorf("%s and %s have no addresses of one family", a.from, a.to)
+	} else {
+		result.Address = address.String()
+	}
 	if err == nil {
 		sizes := []int{size}
 		if size == 0 {
@@ -240,16 +251,20 @@ func (a attempt) run(ctx context.Context, size int, mtus *podMTUs) ProbeResult {
 // answers says whether something that answers with a line is there for sure.
 func (a attempt) answers() bool { return a.to.Kind != AddressEndpoint && a.to.Kind != NodeEndpoint }
 
-// address is the target's first address, of the family that both ends have.
-func (a attempt) address() (netip.Addr, error) {
-	for _, address := range a.to.addresses {
-		for _, own := range a.from.addresses {
-			if own.Is4() == address.Is4() {
-				return address, nil
-			}
+// common are the target's first addresses of each family that both ends have; one that is
+// not valid if there is none.
+func common(from, to station) []netip.Addr {
+	var out []netip.Addr
+	for _, address := range to.addresses {
+		sameFamily := func(a netip.Addr) bool { return a.Is4() == address.Is4() }
+		if slices.ContainsFunc(from.addresses, sameFamily) && !slices.ContainsFunc(out, sameFamily) {
+			out = append(out, address)
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("%s and %s have no addresses of one family", a.from, a.to)
+	if len(out) == 0 {
+		return []netip.Addr{{}}
+	}
+	return out
 }
 
 // smallPayload is what an attempt sends if no size is asked for, as ping(8) does.

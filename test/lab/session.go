@@ -36,6 +36,9 @@ func (l *Lab) begin(ctx context.Context) (*session, error) {
 	if err == nil {
 		s.cluster, err = l.places.loadCluster()
 	}
+	if err == nil {
+		s.cluster.underlay = s.state.Underlay
+	}
 	if err != nil {
 		unlock()
 		return nil, err

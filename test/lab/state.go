@@ -18,6 +18,9 @@ import (
 type state struct {
 	Datapath Datapath `json:"datapath"`
 	MTU      int      `json:"mtu"`
+	// Families are the pods', Underlay the nodes'.
+	Families Families `json:"families,omitempty"`
+	Underlay Families `json:"underlay,omitempty"`
 	// BinDir is where the executables are that the lab was started with.
 	BinDir  string    `json:"binDir"`
 	Created time.Time `json:"created"`
@@ -30,8 +33,9 @@ type state struct {
 }
 
 type nodeState struct {
-	Name    string     `json:"name"`
-	Address netip.Addr `json:"address"`
+	Name string `json:"name"`
+	// Addresses are the InternalIPs.
+	Addresses []netip.Addr `json:"addresses"`
 	// Killed are the daemons that were killed on purpose and not started since.
 	Killed []Daemon `json:"killed,omitempty"`
 }
