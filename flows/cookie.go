@@ -132,6 +132,11 @@ const (
 	RuleRedirect
 	RuleForeignNA
 	RuleSpeaksNA
+	RuleSpeaksNS
+	RuleRouterND
+	RuleOtherND
+	RuleLinkLocal
+	RuleDHCPOffer
 	RuleEgressIsolated
 	RuleIngressIsolated
 	RuleDispatch
@@ -140,11 +145,6 @@ const (
 	RuleOwnNode
 	RuleAddress
 	RuleIdentity
-	RuleSpeaksNS
-	RuleRouterND
-	RuleOtherND
-	RuleLinkLocal
-	RuleDHCPOffer
 )
 
 // PolicyRule is the rule of an OwnerPolicy's cookie: spec.ingress[index] or

@@ -15,9 +15,9 @@ import (
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
-// refused asks until the ADD is refused with a message that holds says; an ADD that
+// refusedFor asks until the ADD is refused with a message that holds says; an ADD that
 // succeeds before fails the test.
-func refused(t *testing.T, n lab.NodeListing, c call, says string) {
+func refusedFor(t *testing.T, n lab.NodeListing, c call, says string) {
 	t.Helper()
 	c.verb = "ADD"
 	eventually(t, "ADD is refused by "+says, func() error {
@@ -50,7 +50,7 @@ func TestAnAddressWhoseHolderIsGoing(t *testing.T) {
 			t.Errorf("DEL: %s", d.text)
 		}
 	})
-	refused(t, n, wants, "10.244.1.50 is held by pod shop/cart (is being unplugged)")
+	refusedFor(t, n, wants, "10.244.1.50 is held by pod shop/cart (is being unplugged)")
 	goOn()
 	wg.Wait()
 	eventually(t, "the address is given", func() error {
@@ -78,7 +78,7 @@ func TestAnAddressWhoseHolderIsAnOrphan(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants := call{container: "wants", netns: second, args: "IP=10.244.1.50"}
-	refused(t, n, wants, "10.244.1.50 is held by pod shop/cart (an orphan: its network namespace is no longer at "+first.Path)
+	refusedFor(t, n, wants, "10.244.1.50 is held by pod shop/cart (an orphan: its network namespace is no longer at "+first.Path)
 	end() // the kernel takes the namespace apart, and the cable with it
 	eventually(t, "the address is given", func() error {
 		c := wants
