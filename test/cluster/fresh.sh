@@ -10,6 +10,7 @@ set -eu
 outside() {
 	cd "$(dirname "$0")/../.."
 	root=$(mktemp -d /var/tmp/sluice-fresh.XXXXXX)
+	chmod 755 "$root"
 	trap 'rm -rf "$root"' EXIT
 	trap 'exit 1' INT TERM
 	unshare --mount --propagation private test/cluster/fresh.sh --inside "$root" "$@"
@@ -36,18 +37,27 @@ inside() {
 		mount --bind "$(go env GOMODCACHE)" "$root/root/go/pkg/mod"
 		mount --bind "$(go env GOCACHE)" "$root/root/.cache/go-build"
 	fi
-	began=$(date +%s) status=0
-	there make cluster || status=$?
-	echo "make cluster took $(($(date +%s) - began)) s"
-	there make cluster-down || status=$?
-	return $status
+	proxy=$(go env GOPROXY)
+	# Not only chroot: who enters a node's mount namespace finds himself in that one's root.
+	cd "$root"
+	mkdir old
+	pivot_root . old
+	exec chroot . env -C /src HOME=/root "GOPROXY=$proxy" PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		sh -c "$there"
 }
 
-# there runs a command in the Debian's copy of the checkout.
-there() {
-	chroot "$root" env -C /src HOME=/root "GOPROXY=$(go env GOPROXY)" \
-		PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+# there is what runs in the Debian, in its copy of the checkout.
+there='
+umount --lazy /old
+began=$(date +%s) status=0
+make cluster || {
+	status=$?
+	tail -n 20 /run/sluice-cluster/*/*.log /run/sluice-cluster/*/nodes/*/*.log
 }
+echo "make cluster took $(($(date +%s) - began)) s"
+make cluster-down || status=$?
+exit $status
+'
 
 if [ "${1:-}" = --inside ]; then
 	shift
