@@ -77,10 +77,15 @@ func (c *conflicts) now() (standing, ours []claims.Conflict) {
 	return c.standing, ours
 }
 
-// tells decides who tells of a conflict, so that not every node does. Pods and
-// containers that lose are this node's own attachments. A Node is told by its own
-// agent, and if it is not Ready, and so may have none, by the winner's.
+// tells decides who tells of a conflict, so that not every node does. A Pod is told by
+// its own node's agent; containers that lose are this node's own. A Node is told by its
+// own agent, and if it is not Ready, and so may have none, by the winner's.
 func tells(s state.State, c claims.Conflict) bool {
+	if c.Loser.Kind == claims.KindPod {
+		return !slices.ContainsFunc(s.Pods, func(p state.Pod) bool {
+			return p.Namespace == c.Loser.Namespace && p.Name == c.Loser.Name && p.UID == c.Loser.UID && p.Node != s.Node
+		})
+	}
 	if c.Loser.Kind != claims.KindNode || c.Loser.Name == s.Node {
 		return true
 	}
@@ -185,7 +190,7 @@ func event(c claims.Conflict, node string) (e source.Event, ok bool) {
 		e.Note = "podCIDR " + c.Key + " is " + winner + "'s, which comes first; this Node is without it"
 	case claims.OnAddress:
 		e.Reason = "AddressTaken"
-		e.Note = "address " + c.Key + " is " + winner + "'s, which is newer; this Pod gets nothing that is sent to it"
+		e.Note = "address " + c.Key + " is " + winner + "'s, which comes first; this Pod gets nothing that is sent to it"
 	case claims.OnPort:
 		e.Reason = "PortTaken"
 		e.Note = "OpenFlow port " + c.Key + " is " + winner + "'s, which is newer; this Pod has no network: delete it"

@@ -13,6 +13,8 @@ import (
 // Standing orders the claims on one key: the lowest has it. The fields decide in
 // their order.
 type Standing struct {
+	// Elsewhere: an address of another node's range comes after one of its own.
+	Elsewhere bool
 	// Leaving: what is being deleted or has finished comes after what lives.
 	Leaving bool
 	// Unready: a Node that is not Ready comes after one that is.
@@ -28,6 +30,7 @@ type Standing struct {
 // Compare is below 0 where a comes before b.
 func Compare(a, b Standing) int {
 	return cmp.Or(
+		compareBool(a.Elsewhere, b.Elsewhere),
 		compareBool(a.Leaving, b.Leaving),
 		compareBool(a.Unready, b.Unready),
 		cmp.Compare(a.Seniority, b.Seniority),

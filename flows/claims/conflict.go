@@ -63,9 +63,10 @@ func (c Conflict) String() string {
 		return "podCIDR " + c.Key + ": node " + c.Loser.String() + " loses it to node " + c.Winner.String()
 	case OnMAC:
 		return "pod " + c.Loser.String() + ": address " + c.Key + ": invalid MAC address"
-	case OnAddress:
-		return "address " + c.Key + ": " + c.Loser.String() + " loses it to a newer holder"
 	default:
+		if c.Loser == c.Winner {
+			return c.On + " " + c.Key + ": " + c.Loser.String() + " loses it to a newer sandbox of its own"
+		}
 		return c.On + " " + c.Key + ": " + c.Loser.String() + " loses it to " + c.Winner.String()
 	}
 }

@@ -3,6 +3,7 @@ package render_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sluice-cni/sluice/flows/claims"
@@ -48,7 +49,7 @@ func TestAConflictNamesLoserAndWinner(t *testing.T) {
 			"two pods with one address",
 			state.State{Attachments: []state.Attachment{cable("c1", "a", 258, "10.244.1.2", 1), cable("c2", "b", 300, "10.244.1.2", 2)}},
 			claims.Conflict{On: claims.OnAddress, Key: addr.String(), Loser: podA, Winner: podB},
-			"address 10.244.1.2: default/a loses it to a newer holder",
+			"address 10.244.1.2: default/a loses it to default/b",
 		},
 		{
 			"two attachments with one port",
@@ -74,6 +75,51 @@ func TestAConflictNamesLoserAndWinner(t *testing.T) {
 			got := render.Tables(c.state).Conflicts
 			if !slices.Equal(got, []claims.Conflict{c.want}) || got[0].String() != c.text {
 				t.Errorf("conflicts %v, want %v (%s)", got, c.want, c.text)
+			}
+		})
+	}
+}
+
+// TestAPodThatLosesIsNamedByItsObject: on its own node and on the winner's, offline too,
+// where it has no attachment that could be told.
+func TestAPodThatLosesIsNamedByItsObject(t *testing.T) {
+	pod := func(node, name, address string, created int64) state.Pod {
+		return state.Pod{Namespace: "default", Name: name, UID: "uid-" + name, Node: node, Addresses: []netip.Addr{netip.MustParseAddr(address)}, Created: created}
+	}
+	finished, leaving, onHost := pod("n1", "a", "10.244.1.2", 1), pod("n1", "a", "10.244.1.2", 1), pod("n1", "a", "10.244.1.2", 1)
+	finished.Finished, leaving.Deleting, onHost.HostNetwork = true, true, true
+	nodes := []state.Node{
+		{Name: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}},
+		{Name: "n2", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.2.0/24")}},
+		{Name: "n3", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.3.0/24")}},
+	}
+	for _, c := range []struct {
+		name string
+		pods []state.Pod
+		want string // on n1
+	}{
+		{"two on one node: the newer has it", []state.Pod{pod("n1", "a", "10.244.1.2", 1), pod("n1", "b", "10.244.1.2", 2)}, "address 10.244.1.2: default/a loses it to default/b"},
+		{"on two nodes: the podCIDR's has it", []state.Pod{pod("n1", "a", "10.244.1.2", 1), pod("n2", "b", "10.244.1.2", 2)}, "address 10.244.1.2: default/b loses it to default/a"},
+		{"this node's own loses", []state.Pod{pod("n1", "a", "10.244.2.2", 2), pod("n2", "b", "10.244.2.2", 1)}, "address 10.244.2.2: default/a loses it to default/b"},
+		{"in nobody's podCIDR: the newer", []state.Pod{pod("n1", "a", "192.168.7.7", 1), pod("n2", "b", "192.168.7.7", 2)}, "address 192.168.7.7: default/a loses it to default/b"},
+		{"on two other nodes: they say so", []state.Pod{pod("n2", "a", "10.244.2.2", 1), pod("n3", "b", "10.244.2.2", 2), pod("n1", "c", "10.244.1.2", 1)}, ""},
+		{"one has finished", []state.Pod{finished, pod("n1", "b", "10.244.1.2", 2)}, ""},
+		{"one is being deleted", []state.Pod{leaving, pod("n1", "b", "10.244.1.2", 2)}, ""},
+		{"one is on the host's network", []state.Pod{onHost, pod("n1", "b", "10.244.1.2", 2)}, ""},
+		{"two addresses with one port number", []state.Pod{pod("n1", "a", "192.168.0.1", 1), pod("n1", "b", "192.177.8.72", 2)}, "port 52554: default/a loses it to default/b"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := state.State{Node: "n1", Nodes: nodes, Pods: c.pods}
+			for range 2 {
+				s.Attachments = render.Attachments(s)
+				var got []string
+				for _, f := range render.Tables(s).Conflicts {
+					got = append(got, f.String())
+				}
+				if strings.Join(got, "\n") != c.want {
+					t.Errorf("conflicts %q, want %q", got, c.want)
+				}
+				slices.Reverse(s.Pods)
 			}
 		})
 	}

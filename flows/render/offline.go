@@ -11,7 +11,8 @@ import (
 
 // Attachments derives a node's attachments from the Pods that are on it, for a
 // render without the node: as ADD would have plugged them, port numbers included.
-// Pods without addresses, finished ones and those on the host's network have none.
+// Pods without addresses, finished ones and those on the host's network have none, nor
+// has a Pod whose address or number is another's: Result.Conflicts names it.
 func Attachments(s state.State) []state.Attachment {
 	self, _ := s.Self()
 	pods := slices.Clone(s.Pods)
@@ -20,7 +21,7 @@ func Attachments(s state.State) []state.Attachment {
 	held := make(map[netip.Addr]bool)
 	var out []state.Attachment
 	for _, p := range pods {
-		if p.Node != s.Node || p.HostNetwork || p.Finished || len(p.Addresses) == 0 {
+		if p.Node != s.Node || !plugged(p) {
 			continue
 		}
 		addresses := slices.Clone(p.Addresses) // in the order of Pod's status, of which the first is the node's

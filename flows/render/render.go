@@ -179,5 +179,6 @@ func divide(s state.State) *division {
 	for _, a := range d.attachments() {
 		d.parts = append(d.parts, d.pod(a))
 	}
+	d.podConflicts()
 	return d
 }

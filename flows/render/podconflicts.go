@@ -1,0 +1,89 @@
+package render
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-cni/sluice/flows/claims"
+	"github.com/sluice-cni/sluice/flows/state"
+)
+
+// podConflicts names the Pods that lose an address or, on this node, a port number to
+// another Pod, as far as one of the two is on this node. It is the objects that are held
+// against each other: a Pod without an attachment here, on another node or offline (see
+// Attachments), has nothing else by which it could be told. What is being deleted is not
+// told any more.
+func (d *division) podConflicts() {
+	s := d.state
+	mine := map[netip.Addr]bool{}
+	self, _ := s.Self()
+	for _, p := range s.Pods {
+		if p.Node == s.Node && plugged(p) {
+			for _, a := range p.Addresses {
+				mine[a] = true
+			}
+		}
+	}
+	if len(mine) == 0 {
+		return
+	}
+	var addresses claims.Book[netip.Addr]
+	var numbers claims.Book[uint32]
+	var touched []state.Pod
+	for _, p := range s.Pods {
+		if !plugged(p) || !slices.ContainsFunc(p.Addresses, func(a netip.Addr) bool { return mine[a] }) {
+			continue
+		}
+		touched = append(touched, p)
+		for _, a := range p.Addresses {
+			addresses.Claim(a, d.standing(p, a))
+		}
+		if p.Node == s.Node {
+			numbers.Claim(OFPort(p.Addresses[0], self.PodCIDRs), claims.OfPod(p))
+		}
+	}
+	slices.SortFunc(touched, func(a, b state.Pod) int {
+		return strings.Compare(a.Namespace+"/"+a.Name+"/"+a.UID, b.Namespace+"/"+b.Name+"/"+b.UID)
+	})
+	// A cable that is there has the number that Open vSwitch gave.
+	offline := !slices.ContainsFunc(s.Attachments, func(a state.Attachment) bool { return a.Port != "" })
+	for _, p := range touched {
+		lost := false
+		for _, a := range p.Addresses {
+			if mine[a] && !addresses.Holds(a, d.standing(p, a)) {
+				d.podLost(p, claims.OnAddress, a.String(), addresses.Holder(a))
+				lost = true
+			}
+		}
+		if port := OFPort(p.Addresses[0], self.PodCIDRs); p.Node == s.Node && !lost && offline && !numbers.Holds(port, claims.OfPod(p)) {
+			d.podLost(p, claims.OnPort, strconv.FormatUint(uint64(port), 10), numbers.Holder(port))
+		}
+	}
+}
+
+// plugged tells whether a Pod has a cable, as far as its object tells.
+func plugged(p state.Pod) bool {
+	return p.Node != "" && !p.HostNetwork && !p.Finished && len(p.Addresses) > 0
+}
+
+// standing is a Pod's on an address. Whose node has the podCIDR comes first: that is
+// where all nodes lead.
+func (d *division) standing(p state.Pod, a netip.Addr) claims.Standing {
+	s := claims.OfPod(p)
+	s.Elsewhere = !slices.ContainsFunc(d.state.Nodes, func(n state.Node) bool {
+		return n.Name == p.Node && slices.ContainsFunc(n.PodCIDRs, func(c netip.Prefix) bool {
+			return c.Contains(a) && d.podCIDRs.Holds(c.Masked(), claims.OfNode(n))
+		})
+	})
+	return s
+}
+
+// podLost notes what the attachments have not told already.
+func (d *division) podLost(p state.Pod, on, key string, winner claims.Object) {
+	c := claims.Conflict{On: on, Key: key, Loser: claims.OfPod(p).Of, Winner: winner}
+	if !p.Deleting && c.Loser != c.Winner && !slices.Contains(d.conflicts, c) {
+		d.conflicts = append(d.conflicts, c)
+	}
+}
