@@ -37,8 +37,9 @@ type Agent struct {
 	// recMu keeps the switch to one caller.
 	recMu sync.Mutex
 
-	// kicks asks for a pass, hostKicks for a look at the host's own state.
-	kicks, hostKicks chan struct{}
+	// kicks asks for a pass, hostKicks for a look at the host's own state, ruleKicks for
+	// one at its nftables rules, too.
+	kicks, hostKicks, ruleKicks chan struct{}
 	// cables are those of pods that have moved.
 	cables *host.Moved
 
@@ -97,7 +98,8 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, log: log, host: host.New(log),
-		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), done: make(chan struct{}), cables: host.NewMoved(),
+		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), ruleKicks: make(chan struct{}, 1), done: make(chan struct{}),
+		cables: host.NewMoved(),
 		started: time.Now(), restore: restore{log: log}, memory: newMemory(cfg.RunDir),
 	}
 	a.plugger = plugging.New(a, log)
@@ -156,6 +158,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	var ovsdb sync.WaitGroup
 	ovsdb.Go(func() { a.dbLoop(dbCtx) })
 	run("host notifications", func(ctx context.Context) error { return host.Watch(ctx, a.hostKicks, a.neighbours.kicks, a.cables) })
+	run("nftables notifications", func(ctx context.Context) error { return host.WatchRules(ctx, a.ruleKicks) })
+	run("sysctl notifications", func(ctx context.Context) error { return host.WatchSettings(ctx, a.hostKicks) })
 	run("tunnel neighbours", a.neighbourLoop)
 	run("host", a.hostLoop)
 	run("flows", a.passLoop)

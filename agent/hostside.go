@@ -9,8 +9,8 @@ import (
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
-// The rhythm of the host's side: notifications are taken together, and rules, which
-// have none, are looked at now and then.
+// The rhythm of the host's side: notifications are taken together, and rules are looked
+// at now and then even without.
 const (
 	hostPause = 50 * time.Millisecond
 	rulesLook = 3 * time.Second
@@ -54,6 +54,8 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 		case <-a.hostKicks:
 		case <-a.cables.C:
 			cables = true
+		case <-a.ruleKicks:
+			look = true
 		case <-ticker.C:
 			look = true
 		}

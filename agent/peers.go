@@ -40,6 +40,8 @@ const (
 	// patience is how long an unresolved peer holds up that the input counts as
 	// installed: one that does not answer is away, and must hold up nobody.
 	patience = time.Second
+	// neighboursLook is how often they are looked at without being told of a change.
+	neighboursLook = 3 * time.Second
 )
 
 func (n *tunnelNeighbours) init(rundir string) {
@@ -115,7 +117,7 @@ func (n *tunnelNeighbours) keep(ctx context.Context, s state.State, connection u
 
 // neighbourLoop keeps the switch's tunnel neighbours.
 func (a *Agent) neighbourLoop(ctx context.Context) error {
-	ticker := time.NewTicker(rulesLook)
+	ticker := time.NewTicker(neighboursLook)
 	defer ticker.Stop()
 	var last string
 	for {

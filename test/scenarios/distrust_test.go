@@ -169,8 +169,8 @@ func TestAPodIsNoRouter(t *testing.T) {
 	v6 := func(typ uint8, src, dst netip.Addr, before ...gopacket.SerializableLayer) func(string) []byte {
 		return func(text string) []byte {
 			body := append(make([]byte, 16), text...) // flags and target, or what else comes first
-			parts := append(before, &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(typ, 0)}, gopacket.Payload(body))
-			return ipFrame(t, from.mac, src, dst, parts...)
+			before = append(before, &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(typ, 0)}, gopacket.Payload(body))
+			return ipFrame(t, from.mac, src, dst, before...)
 		}
 	}
 	hop := func() gopacket.SerializableLayer {

@@ -15,7 +15,7 @@ import (
 // How soon what somebody else changed is put right.
 var (
 	switchRepaired = slow.Bound(time.Second)
-	hostRepaired   = slow.Bound(5 * time.Second)
+	hostRepaired   = slow.Bound(time.Second)
 )
 
 // TestTheSwitchIsPutRight: whatever somebody does to the tables by hand is undone, and
