@@ -70,7 +70,7 @@ func TestDELSucceedsWithoutAnAgent(t *testing.T) {
 			if o.status != 0 || o.stdout != "" || !strings.Contains(o.stderr, wire.HostName("pods", "c1", "eth0")) {
 				t.Errorf("%+v", o)
 			}
-			if o.took > 2*time.Second {
+			if o.took > 3*time.Second {
 				t.Errorf("it took %v", o.took)
 			}
 			if left := strings.Join(links(t), " "); !strings.Contains(left, "peer1") || strings.Contains(left, "peer0") {

@@ -154,7 +154,7 @@ func TestWithoutTheAgent(t *testing.T) {
 			for _, c := range []call{{container: "here", netns: here}, {container: "gone", netns: gone}, {container: "gone"}} {
 				began := time.Now()
 				deleted(t, n, c)
-				if took := time.Since(began); took > slow.Bound(2*time.Second) {
+				if took := time.Since(began); took > slow.Bound(3*time.Second) {
 					t.Errorf("DEL took %v", took)
 				}
 			}
@@ -164,7 +164,7 @@ func TestWithoutTheAgent(t *testing.T) {
 			says := map[string]string{"stopped": "cannot reach the Sluice agent", "hanging": "hangs: no sign of life within 1.5s of ADD"}[name]
 			began := time.Now()
 			a := cni(t, n, call{verb: "ADD", container: "c1", netns: here})
-			if took := time.Since(began); !a.failed || a.Code != 11 || !strings.Contains(a.Msg, says) || took > slow.Bound(2*time.Second) {
+			if took := time.Since(began); !a.failed || a.Code != 11 || !strings.Contains(a.Msg, says) || took > slow.Bound(3*time.Second) {
 				t.Errorf("ADD, after %v: %s", took, a.text)
 			}
 			back()
