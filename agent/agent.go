@@ -45,6 +45,7 @@ type Agent struct {
 
 	plugger    *plugging.Plugger
 	neighbours tunnelNeighbours
+	discovery  *discovery.Responder
 	restore    restore // used by the pass loop
 	memory     *memory
 	conflicts  *conflicts
@@ -104,6 +105,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	}
 	a.plugger = plugging.New(a, log)
 	a.neighbours.init(cfg.OVSRunDir)
+	a.discovery = discovery.New(a.mgmtSocket(), log)
 	a.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) { return openflow.Dial(ctx, a.mgmtSocket(), log) }, log)
 	src, err := newSource(cfg, log)
 	if err != nil {
@@ -165,7 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("flows", a.passLoop)
 	run("kernel", a.kernelLoop)
 	run("health", a.healthLoop)
-	run("neighbour discovery", discovery.New(a.mgmtSocket(), a.log).Run)
+	run("neighbour discovery", a.discovery.Run)
 	run("memory", a.memoryLoop)
 	run("conflicts", a.conflicts.loop)
 	run("CNI configuration", a.installLoop)

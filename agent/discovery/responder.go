@@ -37,10 +37,21 @@ type Responder struct {
 	socket   string
 	log      *slog.Logger
 	answered atomic.Uint64
+	kicks    chan struct{}
 }
 
 // New makes a Responder for the bridge with this management socket.
-func New(socket string, log *slog.Logger) *Responder { return &Responder{socket: socket, log: log} }
+func New(socket string, log *slog.Logger) *Responder {
+	return &Responder{socket: socket, log: log, kicks: make(chan struct{}, 1)}
+}
+
+// Kick tells that there is another switch.
+func (r *Responder) Kick() {
+	select {
+	case r.kicks <- struct{}{}:
+	default:
+	}
+}
 
 // Answered counts the solicitations that were answered.
 func (r *Responder) Answered() uint64 { return r.answered.Load() }
@@ -57,6 +68,7 @@ func (r *Responder) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-r.kicks:
 		case <-time.After(retry):
 		}
 	}

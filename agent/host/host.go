@@ -110,8 +110,9 @@ func (h *Host) keepAdvertisements() error {
 	if err != nil {
 		return fmt.Errorf("IPv6 of this machine: %w", err)
 	}
+	var kept []string
 	for _, d := range devices {
-		if d.Name() == "all" || d.Name() == "default" || d.Name() == "lo" || d.Name() == render.GatewayDevice {
+		if slices.Contains([]string{"all", "default", "lo", render.Bridge, render.GatewayDevice}, d.Name()) || strings.HasPrefix(d.Name(), render.PodDevicePrefix) {
 			continue
 		}
 		path := filepath.Join(conf, d.Name(), "accept_ra")
@@ -121,7 +122,10 @@ func (h *Host) keepAdvertisements() error {
 		if err := os.WriteFile(path, []byte("2"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("keep %s taking router advertisements: %w", d.Name(), err)
 		}
-		h.log.Info("the device takes router advertisements as before, though this machine now forwards IPv6", "device", d.Name(), "accept_ra", 2)
+		kept = append(kept, d.Name())
+	}
+	if len(kept) > 0 {
+		h.log.Info("this machine is to forward IPv6; devices take router advertisements as before", "devices", kept, "accept_ra", 2)
 	}
 	return nil
 }
