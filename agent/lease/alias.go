@@ -28,8 +28,7 @@ func (l Lease) Alias() string {
 	for i, a := range l.Addresses {
 		ips[i] = a.String()
 	}
-	out := aliasPrefix
-	for _, w := range [][2]string{
+	words := [][2]string{
 		{"net", l.Network},
 		{"if", l.IfName},
 		{"ip", strings.Join(ips, ",")},
@@ -38,10 +37,19 @@ func (l Lease) Alias() string {
 		{"t", strconv.FormatInt(l.Created, 36)},
 		{"ipam", l.IPAM},
 		{"id", l.ContainerID},
+	}
+	for _, k := range moreKeys {
+		if k.word != "" {
+			words = append(words, [2]string{k.word, k.write(l)})
+		}
+	}
+	words = append(words, [][2]string{
 		{"ino", strconv.FormatUint(l.NetNSInode, 10)},
 		{"pod", podOf(l)},
 		{"uid", l.PodUID},
-	} {
+	}...)
+	out := aliasPrefix
+	for _, w := range words {
 		word := " " + w[0] + "=" + w[1]
 		if w[1] != "" && len(out)+len(word) <= maxAlias {
 			out += word
@@ -74,12 +82,20 @@ func ParseAlias(port, alias string) (Lease, error) {
 	}}
 	l.PodNamespace, l.PodName, _ = strings.Cut(words["pod"], "/")
 	var errs []error
+	for _, k := range moreKeys {
+		if text := words[k.word]; text != "" {
+			errs = append(errs, k.read(&l, text))
+		}
+	}
 	for _, key := range []string{"net", "id", "if", "ip"} {
-		if words[key] == "" {
+		if words[key] == "" && (key != "ip" || !l.Layer2.Is()) {
 			errs = append(errs, fmt.Errorf("%s is missing", key))
 		}
 	}
 	for s := range strings.SplitSeq(words["ip"], ",") {
+		if s == "" {
+			continue
+		}
 		a, err := netip.ParseAddr(s)
 		errs = append(errs, err)
 		l.Addresses = append(l.Addresses, a)

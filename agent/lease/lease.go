@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluice-cni/sluice/cni/conf"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -47,6 +48,13 @@ type Lease struct {
 	NetNSInode uint64
 	// IPAM is the plugin that gave the addresses; empty: Sluice itself.
 	IPAM string
+	// Layer2 is where it is if not on br-sluice: on a bridge of the operator's, or a
+	// device that was moved. Then nothing of it is in flows.
+	Layer2 conf.Layer2
+	// DeviceAlias is the alias that a moved device had.
+	DeviceAlias string
+	// Rates are how fast the container may be.
+	Rates conf.Rates
 }
 
 // Key of the lease.
@@ -85,6 +93,7 @@ func (l Lease) ExternalIDs() map[string]string {
 			m[k] = v
 		}
 	}
+	l.writeMore(m)
 	return m
 }
 
@@ -128,6 +137,9 @@ func Parse(port string, ofport int, ids map[string]string) (l Lease, ours bool, 
 	}
 	if l.NetNSInode, err = strconv.ParseUint(cmp.Or(ids[keyNetNSInode], "0"), 10, 64); err != nil {
 		return l, true, fmt.Errorf("port %q: external_ids:%s: %w", port, keyNetNSInode, err)
+	}
+	if err := l.readMore(ids); err != nil {
+		return l, true, fmt.Errorf("port %q: %w", port, err)
 	}
 	return l, true, nil
 }

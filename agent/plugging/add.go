@@ -179,7 +179,7 @@ func cableSpec(s state.State, l lease.Lease) (plug.Spec, error) {
 	spec := plug.Spec{
 		HostName: l.Port, Alias: l.Alias(), NetNS: l.NetNS, IfName: l.IfName,
 		MAC: mac, HostMAC: render.HostMAC(mac), MTU: l.MTU, Addresses: l.Addresses, RouterMAC: render.RouterMAC,
-		ChecksumOffloadOff: s.Facts.Datapath == "netdev",
+		ChecksumOffloadOff: s.Facts.Datapath == "netdev", Limit: ownLimit(l),
 	}
 	for _, addr := range l.Addresses {
 		spec.Routers = append(spec.Routers, render.RouterFor(addr))
@@ -188,7 +188,7 @@ func cableSpec(s state.State, l lease.Lease) (plug.Spec, error) {
 }
 
 func portSpec(l lease.Lease) db.PortSpec {
-	return db.PortSpec{Name: l.Port, OFPortRequest: int(l.OFPort), ExternalIDs: l.ExternalIDs()}
+	return db.PortSpec{Name: l.Port, OFPortRequest: int(l.OFPort), ExternalIDs: l.ExternalIDs(), Limit: switchLimit(l)}
 }
 
 // undoBound is how long taking back a failed ADD may take; the request's own time

@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/db"
 )
 
 // codeNotAsAdded is the error's code when something is not what ADD promised; codes from
@@ -56,7 +57,7 @@ func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 	}
 	for _, look := range []func() error{
 		func() error { return keepsPromise(promised, req, l) },
-		func() error { return p.checkCable(req, l, promised) },
+		func() error { return p.checkCable(ovsdb, req, l, promised) },
 		func() error { return p.checkFlows(ctx, l) },
 	} {
 		if err := look(); err != nil {
@@ -97,7 +98,7 @@ func ownInterface(r *types100.Result, req *wire.Request) int {
 }
 
 // checkCable holds the veth and what is set in the container against the lease.
-func (p *Plugger) checkCable(req *wire.Request, l lease.Lease, promised *types100.Result) error {
+func (p *Plugger) checkCable(ovsdb *db.Client, req *wire.Request, l lease.Lease, promised *types100.Result) error {
 	host, err := plug.Find(l.Port)
 	switch {
 	case errors.Is(err, plug.ErrNoInterface):
@@ -117,7 +118,10 @@ func (p *Plugger) checkCable(req *wire.Request, l lease.Lease, promised *types10
 	case err != nil:
 		return err
 	}
-	return interfaceDiffers(in, host.Index, l, promised.Interfaces[ownInterface(promised, req)])
+	if err := interfaceDiffers(in, host.Index, l, promised.Interfaces[ownInterface(promised, req)]); err != nil {
+		return err
+	}
+	return ratesDiffer(ovsdb, in, l)
 }
 
 // interfaceDiffers names the first thing of the container's interface that is not as promised.

@@ -35,6 +35,9 @@ func (p *Plugger) Collect(ctx context.Context) error {
 		there[end.Name] = true
 	}
 	errs := []error{p.sweep(ends)}
+	if _, err := ovsdb.SweepLimits(ctx); err != nil {
+		errs = append(errs, err)
+	}
 	for _, l := range lost {
 		errs = append(errs, p.attach.undisturbed(l, func() error {
 			if !there[l.Port] {

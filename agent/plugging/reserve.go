@@ -106,6 +106,9 @@ func (p *Plugger) reserve(ovsdb *db.Client, s state.State, r request, req *wire.
 	if err != nil {
 		return r.lease, delegated{}, err
 	}
+	if r.lease.Rates, err = p.rates(r); err != nil {
+		return r.lease, delegated{}, err
+	}
 	bridge, ok := ovsdb.Bridge(render.Bridge)
 	if !ok {
 		return r.lease, delegated{}, tryAgain("bridge %s does not exist: the agent makes it again; see `sluicectl status`", render.Bridge)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -77,10 +78,26 @@ const (
 	AnnotationMAC = "sluice.dev/mac"
 )
 
+// The annotations of a Pod that limit what it receives and what it sends, as quantities of
+// bits a second (Kubernetes, "Network Plugins", "Support traffic shaping").
+const (
+	AnnotationIngress = "kubernetes.io/ingress-bandwidth"
+	AnnotationEgress  = "kubernetes.io/egress-bandwidth"
+)
+
+// Bandwidth reads a quantity of bits a second.
+func Bandwidth(text string) (uint64, error) {
+	q, err := resource.ParseQuantity(text)
+	if err != nil || q.Sign() < 0 {
+		return 0, fmt.Errorf("expected a quantity of bits a second, such as 10M, found %.100q", text)
+	}
+	return uint64(q.Value()), nil
+}
+
 // Annotations are those of a Pod that state needs; nil if it has none of them.
 func Annotations(all map[string]string) map[string]string {
 	var out map[string]string
-	for _, name := range []string{AnnotationIPs, AnnotationMAC} {
+	for _, name := range []string{AnnotationIPs, AnnotationMAC, AnnotationIngress, AnnotationEgress} {
 		if value, ok := all[name]; ok {
 			if out == nil {
 				out = map[string]string{}
@@ -100,6 +117,7 @@ func Pod(p *corev1.Pod) (state.Pod, error) {
 		Deleting: p.DeletionTimestamp != nil, Created: created(p.ObjectMeta),
 		Ports:    NamedPorts(p.Spec),
 		AskedIPs: p.Annotations[AnnotationIPs], AskedMAC: p.Annotations[AnnotationMAC],
+		AskedIngress: p.Annotations[AnnotationIngress], AskedEgress: p.Annotations[AnnotationEgress],
 	}
 	ips := p.Status.PodIPs
 	if len(ips) == 0 && p.Status.PodIP != "" {
@@ -170,7 +188,9 @@ func Manifests(o Objects) []any {
 		}
 		pod.Spec.NodeName, pod.Spec.HostNetwork = p.Node, p.HostNetwork
 		pod.Spec.Containers = Containers(p.Ports)
-		for name, value := range map[string]string{AnnotationIPs: p.AskedIPs, AnnotationMAC: p.AskedMAC} {
+		for name, value := range map[string]string{
+			AnnotationIPs: p.AskedIPs, AnnotationMAC: p.AskedMAC, AnnotationIngress: p.AskedIngress, AnnotationEgress: p.AskedEgress,
+		} {
 			if value != "" {
 				metav1.SetMetaDataAnnotation(&pod.ObjectMeta, name, value)
 			}

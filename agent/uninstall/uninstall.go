@@ -74,6 +74,9 @@ func bridge(ctx context.Context, c Config, log *slog.Logger) error {
 	if err := ovsdb.DeleteBridge(ctx, render.Bridge); err != nil {
 		return err
 	}
+	if _, err := ovsdb.SweepLimits(ctx); err != nil {
+		return err
+	}
 	if err := ovsdb.WaitApplied(ctx); err != nil {
 		return fmt.Errorf("bridge %s is deleted in OVSDB, and ovs-vswitchd has not followed: %w", render.Bridge, err)
 	}

@@ -90,9 +90,10 @@ func askedMAC(s string) (net.HardwareAddr, error) {
 // supported are the capabilities that a conf may declare: the runtime then passes their
 // values in runtimeConfig (CNI conventions, "Dynamic plugin specific fields").
 var supported = map[string]func(field, *Conf) error{
-	"ips":      func(f field, c *Conf) error { return f.askIPs(&c.fromRuntime) },
-	"mac":      func(f field, c *Conf) error { return f.askMAC(&c.fromRuntime) },
-	"ipRanges": field.ipRanges,
+	"ips":       func(f field, c *Conf) error { return f.askIPs(&c.fromRuntime) },
+	"mac":       func(f field, c *Conf) error { return f.askMAC(&c.fromRuntime) },
+	"ipRanges":  field.ipRanges,
+	"bandwidth": field.runtimeBandwidth,
 }
 
 // capabilities refuses those that Sluice has not: a runtime would pass values for them,
@@ -213,6 +214,9 @@ func (f field) ipRanges(c *Conf) error {
 // merge makes what the runtime asks for the conf's own.
 func (c *Conf) merge() {
 	c.Ask = First(c.fromRuntime, c.fromArgs)
+	if c.RatesFromRuntime = c.runtimeRates != (Rates{}); !c.NoBandwidth {
+		c.Rates = FirstRates(c.ownRates, c.runtimeRates)
+	}
 	if c.runtimeRanges != nil {
 		c.Ranges = c.runtimeRanges
 	}

@@ -47,6 +47,17 @@ type Conf struct {
 	IPAM string
 	// Ask is what "runtimeConfig" ("ips", "mac") or else "args.cni" asks for.
 	Ask Ask
+	// Layer2 is set where the conf is of a second network.
+	Layer2 Layer2
+	// Rates ("bandwidth", or of a direction that it does not limit
+	// "runtimeConfig.bandwidth") are how fast the container may be.
+	Rates Rates
+	// NoBandwidth ("bandwidth": false): another plugin sees to rates; also what the Pod's
+	// annotations say is left to it.
+	NoBandwidth bool
+	// RatesFromRuntime tells that the runtime said something about rates: then the Pod's
+	// annotations are in it.
+	RatesFromRuntime bool
 	// DisableGC ("disableGC"): GC deletes nothing.
 	DisableGC bool
 	// DNS ("dns") is handed back in the result, unused.
@@ -63,8 +74,9 @@ type Conf struct {
 	// one (or null), after which nothing may be deleted.
 	AttachmentsListed bool
 
-	fromRuntime, fromArgs Ask
-	runtimeRanges         []ipam.Range
+	fromRuntime, fromArgs  Ask
+	runtimeRanges          []ipam.Range
+	ownRates, runtimeRates Rates
 }
 
 // Attachment is the runtime's name of one cable (types.GCAttachment).

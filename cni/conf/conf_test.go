@@ -3,7 +3,6 @@ package conf_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -180,8 +179,7 @@ func TestABadConfigurationIsRefusedInWords(t *testing.T) {
 		"a field that is misspelt":    {with(`"mtuu": 1500`), 2, `"mtuu": unknown field (value 1500); did you mean "mtu"?`},
 		"a field in other case":       {with(`"MTU": 1500`), 2, `"MTU": unknown field (value 1500); did you mean "mtu"?`},
 		"a field in the singular":     {with(`"range": []`), 2, `"range": unknown field (value []); did you mean "ranges"?`},
-		"a vlan":                      {with(`"vlan": 5`), 2, `vlan: not supported yet (value 5); leave it out`},
-		"bandwidth":                   {with(`"bandwidth": {"ingressRate": 1}`), 2, `bandwidth: not supported yet (value {"ingressRate":1}); leave it out`},
+		"a vlan":                      {with(`"vlan": 5`), 7, `vlan: expected none, as it is of a network with "bridge", found 5`},
 		"a capability of no sense":    {with(`"capabilities": {"ips": "yes"}`), 7, `capabilities.ips: expected true or false, found "yes"`},
 		"a capability of others":      {with(`"capabilities": {"portMappings": true}`), 2, `capabilities.portMappings: not supported yet (value true); leave it out, or declare it of the plugin that has it`},
 		"a value for others":          {with(`"runtimeConfig": {"portMappings": []}`), 2, `runtimeConfig.portMappings: not supported yet (value []); leave the capability out of the network configuration`},
@@ -194,7 +192,7 @@ func TestABadConfigurationIsRefusedInWords(t *testing.T) {
 		"a bound of another range":    {with(`"ranges": [{"subnet": "10.1.0.0/24", "rangeEnd": "10.2.0.9"}]`), 7, `ranges[0].rangeEnd: expected an address in 10.1.0.0/24, found "10.2.0.9"`},
 		"a range that gives nothing":  {with(`"ranges": [{"subnet": "10.1.0.0/24", "exclude": ["10.1.0.0/24"]}]`), 7, `ranges[0]: expected a range that leaves at least one address to give, found {"subnet":"10.1.0.0/24","exclude":["10.1.0.0/24"]}`},
 		"args of no sense":            {with(`"args": {"cni": 1}`), 7, `args.cni: expected an object, found 1`},
-		"the first of several faults": {with(`"vlan": 5, "mtu": 1`), 2, `vlan: not supported yet (value 5); leave it out`},
+		"the first of several faults": {with(`"vlan": 5000, "mtu": 1`), 7, `vlan: expected a VLAN, 1 to 4094, found 5000`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := conf.Parse([]byte(c.text))
@@ -203,15 +201,6 @@ func TestABadConfigurationIsRefusedInWords(t *testing.T) {
 				t.Errorf("error %d:\n%s\nwant %d:\n%s", e.Code, e.Msg, c.code, c.msg)
 			}
 		})
-	}
-}
-
-func TestEveryPlannedFieldIsRefused(t *testing.T) {
-	for _, field := range []string{"bridge", "vlan", "trunk", "device", "bandwidth"} {
-		_, err := conf.Parse([]byte(with(fmt.Sprintf(`%q: 1`, field))))
-		if e := cniError(t, err); e.Code != types.ErrUnsupportedField || !strings.HasPrefix(e.Msg, field+": not supported yet") {
-			t.Errorf("%s: %v", field, e)
-		}
 	}
 }
 

@@ -31,6 +31,15 @@ var readers = map[string]func(field, *Conf) error{
 	"ranges":     field.ranges,
 	"dns":        field.dns,
 
+	"bridge":      field.bridge,
+	"vlan":        field.vlan,
+	"trunk":       field.trunk,
+	"device":      field.device,
+	"macspoofchk": field.spoofGuard,
+	"allowed":     field.allowed,
+	"promiscMode": field.promiscuous,
+
+	"bandwidth":     field.bandwidth,
 	"ipam":          field.delegate,
 	"capabilities":  field.capabilities,
 	"runtimeConfig": field.runtimeConfig,
@@ -47,16 +56,11 @@ var readers = map[string]func(field, *Conf) error{
 	"loadOnlyInlinedPlugins": field.ignore,
 }
 
-// planned are the fields that Sluice will have.
-var planned = []string{"bridge", "vlan", "trunk", "device", "bandwidth"}
-
 // into reads the field into c, or refuses it.
 func (f field) into(c *Conf) error {
 	switch read, known := readers[f.name]; {
 	case known:
 		return read(f, c)
-	case slices.Contains(planned, f.name):
-		return f.notYet("leave it out")
 	case strings.HasPrefix(f.name, reservedPrefix):
 		return nil // a later specification's
 	}
@@ -217,7 +221,7 @@ func (c *Conf) fits() error {
 	if c.IPAM != "" && c.Ranges != nil {
 		return invalid("ranges", fmt.Sprintf("expected none, as %q gives the addresses (ipam.type)", c.IPAM), fmt.Sprintf("found %s", c.Ranges[0]))
 	}
-	return nil
+	return c.fitsLayer2()
 }
 
 func (f field) dns(c *Conf) error {

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -8,11 +9,7 @@ import (
 // nearest is the known field that a misspelt one most likely means: at most two
 // letters apart, and fewer than half of them; "" if there is none.
 func nearest(name string) string {
-	known := slices.Clone(planned)
-	for n := range readers {
-		known = append(known, n)
-	}
-	slices.Sort(known)
+	known := slices.Sorted(maps.Keys(readers))
 	best, distance := "", 3
 	for _, n := range known {
 		d := editDistance(strings.ToLower(name), strings.ToLower(n))

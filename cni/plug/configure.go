@@ -61,7 +61,9 @@ func (c *Cable) steps() []podStep {
 			return c.pod.AddrAdd(end, &netlink.Addr{IPNet: host(a), Flags: unix.IFA_F_NODAD})
 		}})
 	}
-	steps = append(steps, podStep{"set it up", func() error { return c.pod.LinkSetUp(end) }})
+	steps = append(steps,
+		podStep{"limit what it sends", func() error { return limit(c.pod, c.IfIndex, c.spec.MTU, c.spec.Limit) }},
+		podStep{"set it up", func() error { return c.pod.LinkSetUp(end) }})
 	for _, r := range c.spec.Routers {
 		steps = append(steps,
 			podStep{fmt.Sprintf("add routes by router %s", r), func() error { return c.route(r) }},

@@ -23,6 +23,10 @@ type Interface struct {
 	MAC  net.HardwareAddr
 	MTU  int
 	Up   bool
+	// Promiscuous tells whether it was made to take frames for any MAC.
+	Promiscuous bool
+	// Rate is how fast it may send, in bits a second; 0: as fast as it can.
+	Rate uint64
 	// TxChecksum tells whether transmit checksum offload is on.
 	TxChecksum bool
 	// Addresses are the interface's, without IPv6 link-local ones, in order.
@@ -87,7 +91,10 @@ func inspect(path, ifName string) (*Interface, error) {
 		return nil, fmt.Errorf("in %q: %w", path, err)
 	}
 	a := link.Attrs()
-	i := &Interface{Index: a.Index, HostIndex: a.ParentIndex, Kind: link.Type(), MAC: a.HardwareAddr, MTU: a.MTU, Up: a.RawFlags&unix.IFF_UP != 0}
+	i := &Interface{Index: a.Index, HostIndex: a.ParentIndex, Kind: link.Type(), MAC: a.HardwareAddr, MTU: a.MTU, Up: a.RawFlags&unix.IFF_UP != 0, Promiscuous: a.RawFlags&unix.IFF_PROMISC != 0}
+	if i.Rate, err = limitOf(h, link); err != nil {
+		return nil, fmt.Errorf("in %q: %w", path, err)
+	}
 	for _, read := range []func(*netlink.Handle, netlink.Link) error{i.readAddresses, i.readRoutes, i.readNeighbours} {
 		if err := read(h, link); err != nil {
 			return nil, fmt.Errorf("in %q: %w", path, err)

@@ -35,6 +35,11 @@ type Spec struct {
 	// as Open vSwitch's userspace datapath needs: with the offload on, ping works
 	// through it, and TCP and UDP do not.
 	ChecksumOffloadOff bool
+	// Limit is how fast the container may send; the zero value: as fast as it can.
+	Limit Limit
+	// Layer2 is a cable of a second network: what of addresses, routes and neighbours
+	// there is to be, [Cable.Dress] is told.
+	Layer2 bool
 }
 
 // HostName is the deterministic name of an attachment's host end; see
@@ -54,6 +59,8 @@ func (s *Spec) check() error {
 		return fmt.Errorf("MAC %q must have 6 bytes", s.MAC)
 	case s.MTU < 68 || s.MTU > 65535:
 		return fmt.Errorf("MTU %d must be between 68 and 65535", s.MTU)
+	case s.Layer2:
+		return nil
 	case len(s.Addresses) == 0:
 		return fmt.Errorf("no address")
 	case len(s.RouterMAC) != 6:

@@ -82,6 +82,10 @@ type Pod struct {
 	// ask for, as written. They are read when the pod is plugged in, and never again.
 	AskedIPs string `json:"askedIPs,omitempty"`
 	AskedMAC string `json:"askedMAC,omitempty"`
+	// AskedIngress and AskedEgress are what the annotations kubernetes.io/ingress-bandwidth
+	// and egress-bandwidth ask for, as written; read as those above.
+	AskedIngress string `json:"askedIngress,omitempty"`
+	AskedEgress  string `json:"askedEgress,omitempty"`
 }
 
 // Attachment is one cable: a container's interface on this node's bridge. Its
