@@ -100,7 +100,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: log, host: host.New(log),
 		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), ruleKicks: make(chan struct{}, 1), done: make(chan struct{}),
-		cables: host.NewMoved(),
+		cables:  host.NewMoved(),
 		started: time.Now(), restore: restore{log: log}, memory: newMemory(cfg.RunDir),
 	}
 	a.plugger = plugging.New(a, log)
