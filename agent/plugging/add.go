@@ -158,8 +158,10 @@ func (p *Plugger) addPort(ctx context.Context, ovsdb *db.Client, l lease.Lease, 
 }
 
 // createCable makes the veth; one that an ADD left behind when it was cut short is
-// taken away first: the key is ours alone, and no row knows it.
+// taken away first: the key is ours alone, and no row knows it. Where the end of a cable
+// whose DEL has answered is still in its place, that is waited for.
 func (p *Plugger) createCable(ctx context.Context, spec plug.Spec) (*plug.Cable, error) {
+	p.attach.vacant(ctx, spec.NetNS, spec.IfName)
 	cable, err := plug.Create(ctx, spec)
 	if !errors.Is(err, plug.ErrHostNameTaken) {
 		return cable, err

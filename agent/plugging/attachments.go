@@ -2,6 +2,7 @@ package plugging
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -27,7 +28,12 @@ type attachments struct {
 	busy map[lease.Key]chan struct{}
 	// orphans are why an attachment that nobody seems to need is kept.
 	orphans map[lease.Key]string
+	// ending are the containers' ends whose DEL has answered and which are not gone yet.
+	ending map[end]chan struct{}
 }
+
+// end is a place of a cable's end in a container.
+type end struct{ netns, ifname string }
 
 func newAttachments() *attachments {
 	return &attachments{
@@ -36,6 +42,7 @@ func newAttachments() *attachments {
 		leaving:  map[lease.Key]bool{},
 		busy:     map[lease.Key]chan struct{}{},
 		orphans:  map[lease.Key]string{},
+		ending:   map[end]chan struct{}{},
 	}
 }
 
@@ -63,6 +70,36 @@ func (t *attachments) unlock(key lease.Key) {
 	defer t.mu.Unlock()
 	close(t.busy[key])
 	delete(t.busy, key)
+}
+
+// ends notes that the container's end of a cable is about to go; the caller says when
+// it has.
+func (t *attachments) ends(l lease.Lease) (gone func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	place, done := end{l.NetNS, l.IfName}, make(chan struct{})
+	t.ending[place] = done
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if close(done); t.ending[place] == done {
+			delete(t.ending, place)
+		}
+	}
+}
+
+// vacant waits until an end that is about to go has left its place, if there is one.
+func (t *attachments) vacant(ctx context.Context, netns, ifname string) {
+	t.mu.Lock()
+	done, ok := t.ending[end{netns, ifname}]
+	t.mu.Unlock()
+	if !ok {
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // get finds an attachment by its key.

@@ -43,7 +43,8 @@ func (p *Plugger) del(ctx context.Context, req *wire.Request, parts *phases) err
 
 // unplug is the one way in which an attachment ends, whoever wants it: DEL, GC, or the
 // evidence that its container has gone. The caller has locked the key; it stays locked
-// until the cable has gone, so that an ADD of the same waits. Owes tells that another
+// until the cable has gone, so that an ADD of the same waits (as one of another container
+// does that wants its place). Owes tells that another
 // IPAM plugin, if there is one, does not hear of it now. The error is why the lease
 // could not be freed; the cable goes all the same.
 func (p *Plugger) unplug(ctx context.Context, l lease.Lease, owes bool, parts *phases) error {
@@ -53,8 +54,10 @@ func (p *Plugger) unplug(ctx context.Context, l lease.Lease, owes bool, parts *p
 	} else {
 		p.retire(l)
 	}
+	gone := p.attach.ends(l)
 	p.unplugs.Go(func() {
 		defer p.attach.unlock(l.Key())
+		defer gone()
 		errs := []error{plug.Remove(l.Port)}
 		if l.NetNS != "" {
 			errs = append(errs, plug.Forget(l.NetNS, l.Addresses))

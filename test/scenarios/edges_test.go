@@ -31,6 +31,21 @@ func nothingLeft(t *testing.T, l *lab.Lab, n lab.NodeListing) {
 	})
 }
 
+// TestAnADDFollowsADELInItsPlace: DEL has answered while the link's end is under way;
+// who comes into the same namespace under the same name does not meet it.
+func TestAnADDFollowsADELInItsPlace(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n, ns := node(t, l, "n1"), ovstest.NewNamespace(t).Path
+	for i := range 20 {
+		c := call{verb: "ADD", container: fmt.Sprintf("c%d", i), netns: ns}
+		if a := cni(t, n, c); a.failed {
+			t.Fatalf("%s: %s", c.container, a.text)
+		}
+		deleted(t, n, c)
+	}
+	nothingLeft(t, l, n)
+}
+
 func TestTwoADDsOfOneContainerAtOnce(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
 	n, ns := node(t, l, "n1"), ovstest.NewNamespace(t).Path
