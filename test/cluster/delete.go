@@ -38,8 +38,9 @@ func (t trial) delete(ctx context.Context) error {
 		return err
 	}
 	for _, n := range listing.Nodes {
-		// A pod's object goes when its containers have ended, its sandbox may go after.
-		err := await(ctx, "node "+n.Name+" to be as before", 30*time.Second, func(ctx context.Context) error { return t.nothingLeft(ctx, n) })
+		// A pod's object goes when its containers have ended, its sandbox may go after: kubelet
+		// looks once a minute for those that it has lost sight of.
+		err := await(ctx, "node "+n.Name+" to be as before", 90*time.Second, func(ctx context.Context) error { return t.nothingLeft(ctx, n) })
 		if err != nil {
 			return err
 		}
