@@ -60,7 +60,7 @@ func (t trial) killedWhileDeleting(ctx context.Context, service string) error {
 }
 
 // sweepEmpty removes network namespaces that have nothing in them, and says so. containerd,
-// killed when it has made one and not yet noted it (RunPodSandbox), leaves it for ever: no
+// killed when it has made one and not yet noted it (RunPodSandbox), leaves it: no
 // plugin was ever asked to plug it in.
 func (t trial) sweepEmpty(ctx context.Context) (swept int, err error) {
 	listing, err := t.listing()
