@@ -3,11 +3,14 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluice-cni/sluice/test/lab"
 )
@@ -155,4 +158,87 @@ func TestANodeIsReplaced(t *testing.T) {
 		reached(t, l, "a1", "a2")
 		rewriteNode(t, l, "an-old-one", []string{"n1"}, func(string) string { return "" })
 	})
+}
+
+// TestANodesAddressesAreTheMachinesOwn: one that is on no device is named with what is
+// there, and what was in force stays; of several the first that is here is used, and any
+// of them is believed.
+func TestANodesAddressesAreTheMachinesOwn(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 2})
+	both, n2 := []string{"n1", "n2"}, node(t, l, "n2")
+	want, device := dumpFlows(t, l, n2), statusOf(t, n2).Tunnel.Device
+	addresses := regexp.MustCompile(`- address: 10\.9\.0\.2\n +type: InternalIP\n`)
+	var before string
+	is := func(list ...string) func(string) string {
+		return func(s string) string {
+			if before == "" {
+				before = s
+			}
+			if !addresses.MatchString(before) {
+				t.Fatalf("no InternalIP in\n%s", before)
+			}
+			var text strings.Builder
+			for _, a := range list {
+				text.WriteString("- address: " + a + "\n    type: InternalIP\n  ")
+			}
+			return addresses.ReplaceAllString(before, strings.TrimSuffix(text.String(), "  "))
+		}
+	}
+	says := func(words ...string) {
+		t.Helper()
+		eventually(t, "the problem is named", func() error {
+			s := statusOf(t, n2)
+			for _, p := range s.Problems {
+				if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(p, w) }) {
+					return nil
+				}
+			}
+			return fmt.Errorf("problems %q", s.Problems)
+		})
+	}
+	well := func() {
+		t.Helper()
+		eventually(t, "no problem is left", func() error {
+			if s := statusOf(t, n2); len(s.Problems) > 0 || s.Input.Seen != s.Input.Installed {
+				return fmt.Errorf("problems %q", s.Problems)
+			}
+			return nil
+		})
+	}
+
+	rewriteNode(t, l, "n2", []string{"n2"}, is("10.9.0.222"))
+	says("none of the Node's InternalIPs [10.9.0.222] is on a device", "addresses here: ", "10.9.0.2")
+	if now := dumpFlows(t, l, n2); now != want {
+		t.Errorf("the flows are\n%s\nand were\n%s", now, want)
+	}
+	reached(t, l, "a1", "a2")
+
+	rewriteNode(t, l, "n2", []string{"n2"}, is("10.9.0.222", "10.9.0.2"))
+	says("first InternalIP 10.9.0.222 is on no device", "10.9.0.2, on "+device)
+	reached(t, l, "a1", "a2") // the other node knows nothing of it yet
+
+	on(t, l, "node/n2", "ip", "address", "add", "10.9.0.102/24", "dev", device)
+	for _, order := range [][]string{{"10.9.0.2", "10.9.0.102"}, {"10.9.0.102", "10.9.0.2"}} {
+		rewriteNode(t, l, "n2", both, is(order...))
+		ledTo(t, l, "n1", n2.PodCIDRs[0], order[0])
+		eventually(t, "tunnels begin at the first", func() error {
+			if got := statusOf(t, n2).Tunnel.LocalAddress; got != order[0] {
+				return errors.New(got)
+			}
+			return nil
+		})
+		reached(t, l, "a1", "a2")
+		well()
+	}
+	a1, a2 := pod(t, l, "a1"), pod(t, l, "a2")
+	victim, wire, mac := openDevice(t, a1.Netns, "eth0"), openDevice(t, n2.Netns, "phy"), openDevice(t, node(t, l, "n1").Netns, "phy").mac
+	for _, outer := range []string{"10.9.0.2", "10.9.0.102"} {
+		text := unique("from " + outer)
+		wire.send(t, geneveFrame(t, wire.mac, mac, netip.MustParseAddr(outer), node(t, l, "n1").Addresses[0], a2.Addresses[0], a1.Addresses[0], text))
+		if !victim.hear(t, 5*time.Second, payload(text)) {
+			t.Errorf("n2 is not believed from %s", outer)
+		}
+	}
+	rewriteNode(t, l, "n2", both, is("10.9.0.2"))
+	well()
 }
