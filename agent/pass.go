@@ -80,6 +80,9 @@ func (a *Agent) onePass(ctx context.Context, look reconcile.Look) error {
 	if p.err == nil {
 		poke(a.neighbours.kicks)
 		a.kickHost(p.hostSide, p.connection != last.connection)
+		if p.connection != last.connection {
+			a.discovery.Kick()
+		}
 		a.hostSide = p.hostSide
 		// In force is what all parts of the node have: flows, host, tunnel neighbours.
 		if p.installed != p.snapshot.Version && a.hostDone == p.hostSide.text && a.neighbours.settled(p.state, p.connection) {
