@@ -53,11 +53,11 @@ const (
 // NamespaceIsPod is RegNamespace's bit for a pod.
 const NamespaceIsPod uint64 = 1 << 31
 
-// Bits of ct_mark.
+// CTMarkValid is the bit of ct_mark that says that those below it are valid.
 //
 //	0..15   the responder's real port
 //	16..23  its protocol
-//	24      the above are valid
+//	24      CTMarkValid
 const CTMarkValid uint64 = 1 << 24
 
 // OriginPod is RegOrigin's bit for a packet from a local pod.

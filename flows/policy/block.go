@@ -97,28 +97,44 @@ func (c *compiler) peerMatches(b block, r state.PolicyRule) []flows.Match {
 	out := map[string]flows.Match{}
 	add := func(m flows.Match) { out[m.String()] = m }
 	for _, p := range r.Peers {
-		switch {
-		case p.Block != nil:
-			for _, prefix := range prefixes(*p.Block) {
-				add(fromPrefix(prefix))
+		if p.Block == nil {
+			for _, m := range c.selected(b.policy.Namespace, p) {
+				add(m)
 			}
-		case everything(p.Namespaces) && (p.Pods == nil || everything(p.Pods)):
-			add(flows.Match{}.Masked(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod), flows.Uint(flows.NamespaceIsPod)))
-		case p.Pods == nil || everything(p.Pods):
-			for namespace, number := range c.namespaces {
-				if c.inNamespace(b, p, namespace) {
-					add(flows.Match{}.Is(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod|uint64(number))))
-				}
-			}
-		default:
-			for _, i := range c.identities {
-				if c.isPeer(b, p, i) {
-					add(c.fromIdentity(i))
-				}
-			}
+			continue
+		}
+		for _, prefix := range prefixes(*p.Block) {
+			add(fromPrefix(prefix))
 		}
 	}
 	return inOrder(out)
+}
+
+// selected are the conditions that selectors stand for, in a policy of a namespace.
+func (c *compiler) selected(namespace string, p state.PolicyPeer) []flows.Match {
+	name := peerName(namespace, p)
+	out, ok := c.matches[name]
+	if ok {
+		return out
+	}
+	switch all := p.Pods == nil || everything(p.Pods); {
+	case all && everything(p.Namespaces):
+		out = append(out, flows.Match{}.Masked(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod), flows.Uint(flows.NamespaceIsPod)))
+	case all:
+		for other, number := range c.namespaces {
+			if c.inNamespace(namespace, p, other) {
+				out = append(out, flows.Match{}.Is(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod|uint64(number))))
+			}
+		}
+	default:
+		for _, i := range c.identities {
+			if c.isPeer(namespace, p, i) {
+				out = append(out, c.fromIdentity(i))
+			}
+		}
+	}
+	c.matches[name] = out
+	return out
 }
 
 // namedMatches are those of an egress rule's ports that have names: a pod's number is asked of
@@ -155,7 +171,7 @@ func (c *compiler) identityMatches(b block, r state.PolicyRule, i identity) []fl
 	var out []flows.Match
 	for _, p := range r.Peers {
 		if p.Block == nil {
-			if c.isPeer(b, p, i) {
+			if c.isPeer(b.policy.Namespace, p, i) {
 				return []flows.Match{from}
 			}
 			continue
@@ -167,15 +183,16 @@ func (c *compiler) identityMatches(b block, r state.PolicyRule, i identity) []fl
 	return out
 }
 
-func (c *compiler) isPeer(b block, p state.PolicyPeer, i identity) bool {
-	return c.inNamespace(b, p, i.namespace) && (p.Pods == nil || matches(*p.Pods, i.labels))
+func (c *compiler) isPeer(namespace string, p state.PolicyPeer, i identity) bool {
+	return c.inNamespace(namespace, p, i.namespace) && (p.Pods == nil || matches(*p.Pods, i.labels))
 }
 
-func (c *compiler) inNamespace(b block, p state.PolicyPeer, namespace string) bool {
+// inNamespace tells whether a peer in a policy of a namespace is about pods of another.
+func (c *compiler) inNamespace(own string, p state.PolicyPeer, other string) bool {
 	if p.Namespaces == nil {
-		return namespace == b.policy.Namespace
+		return other == own
 	}
-	return matches(*p.Namespaces, c.namespaceLabels(namespace))
+	return matches(*p.Namespaces, c.namespaceLabels(other))
 }
 
 func (c *compiler) fromIdentity(i identity) flows.Match {

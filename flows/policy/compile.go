@@ -112,10 +112,18 @@ type compiler struct {
 	identities []identity
 
 	blocks, labelSets, identityNumbers, namespaces map[string]uint32
+
+	// matches are the conditions that a peer stands for, by its name: many rules name the same.
+	matches map[string][]flows.Match
+	// labels are those of namespaces.
+	labels map[string]map[string]string
 }
 
 func newCompiler(s state.State, hash Hash) *compiler {
-	c := &compiler{state: s, mentions: mentioned{map[string]bool{}, map[portName]bool{}}}
+	c := &compiler{state: s, mentions: newMentioned(), matches: map[string][]flows.Match{}, labels: map[string]map[string]string{}}
+	for _, ns := range s.Namespaces {
+		c.labels[ns.Name] = ns.Labels
+	}
 	c.locals = locals(s, policiesByNamespace(s))
 	c.findBlocks(hash)
 	c.findPeers(hash)
@@ -149,7 +157,7 @@ func (c *compiler) findBlocks(hash Hash) {
 		names[name] = true
 		c.called = append(c.called, all[name])
 		for _, r := range rules(*all[name].policy, all[name].direction) {
-			c.mentions.add(r, all[name].direction)
+			c.mentions.add(all[name], r)
 		}
 	}
 	c.blocks = numbers(names, hash)
@@ -164,14 +172,20 @@ func (c *compiler) findPeers(hash Hash) {
 	for _, p := range c.state.Pods {
 		namespaces[p.Namespace] = true
 	}
+	concerned := map[string]bool{} // by label set: most pods have one of a few
 	for _, p := range peers(c.state) {
 		namespaces[p.pod.Namespace] = true
-		if !slices.ContainsFunc(c.called, func(b block) bool { return c.concerns(b, p) }) {
+		name := labelSetName(p.pod)
+		if _, known := concerned[name]; !known {
+			concerned[name] = c.concerns(p.pod)
+		}
+		if !concerned[name] {
 			continue
 		}
 		c.peers = append(c.peers, p)
-		i := c.mentions.identity(p.pod)
-		labelSets[labelSetName(p.pod)], identities[i.name()] = true, i
+		if i := c.mentions.identity(p.pod); !labelSets[name] {
+			labelSets[name], identities[i.name()] = true, i
+		}
 	}
 	names := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(identities)) {
@@ -181,29 +195,25 @@ func (c *compiler) findPeers(hash Hash) {
 	c.labelSets, c.identityNumbers, c.namespaces = numbers(labelSets, hash), numbers(names, hash), numbers(namespaces, hash)
 }
 
-// concerns tells whether a block is about a pod: a selector of a rule selects it, or it has a
+// concerns tells whether blocks are about a pod: a selector of a rule selects it, or it has a
 // port that an egress rule names.
-func (c *compiler) concerns(b block, p peer) bool {
-	for _, r := range rules(*b.policy, b.direction) {
-		for _, q := range r.Peers {
-			if q.Block == nil && c.inNamespace(b, q, p.pod.Namespace) && (q.Pods == nil || matches(*q.Pods, p.pod.Labels)) {
-				return true
-			}
+func (c *compiler) concerns(p state.Pod) bool {
+	for _, q := range c.mentions.peers {
+		if c.inNamespace(q.namespace, q.peer, p.Namespace) && (q.peer.Pods == nil || matches(*q.peer.Pods, p.Labels)) {
+			return true
 		}
-		for _, port := range r.Ports {
-			if b.direction == state.Egress && port.Name != "" && resolve(p.pod, nameOf(port)) != 0 {
-				return true
-			}
+	}
+	for name := range c.mentions.ports {
+		if resolve(p, name) != 0 {
+			return true
 		}
 	}
 	return false
 }
 
 func (c *compiler) namespaceLabels(name string) map[string]string {
-	for _, ns := range c.state.Namespaces {
-		if ns.Name == name {
-			return ns.Labels
-		}
+	if labels, ok := c.labels[name]; ok {
+		return labels
 	}
 	return map[string]string{state.NamespaceNameLabel: name}
 }

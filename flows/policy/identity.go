@@ -41,16 +41,31 @@ func resolve(p state.Pod, n portName) uint16 {
 
 // mentioned is what the compiled policies ask of pods at the other end.
 type mentioned struct {
+	// peers are those that are selectors, by peerName.
+	peers map[string]namespacedPeer
 	keys  map[string]bool
 	ports map[portName]bool
 }
 
-func (m mentioned) add(r state.PolicyRule, d state.Direction) {
+// namespacedPeer is a peer in a policy of a namespace.
+type namespacedPeer struct {
+	namespace string
+	peer      state.PolicyPeer
+}
+
+func newMentioned() mentioned {
+	return mentioned{map[string]namespacedPeer{}, map[string]bool{}, map[portName]bool{}}
+}
+
+func (m mentioned) add(b block, r state.PolicyRule) {
 	for _, p := range r.Peers {
-		keys(p.Pods, m.keys)
+		if p.Block == nil {
+			m.peers[peerName(b.policy.Namespace, p)] = namespacedPeer{b.policy.Namespace, p}
+			keys(p.Pods, m.keys)
+		}
 	}
 	for _, p := range r.Ports {
-		if p.Name != "" && d == state.Egress {
+		if p.Name != "" && b.direction == state.Egress {
 			m.ports[nameOf(p)] = true
 		}
 	}
@@ -96,6 +111,25 @@ func labelSetName(p state.Pod) string {
 		ports = append(ports, fmt.Sprintf("%q/%s=%d", n.Name, n.Protocol, n.Port))
 	}
 	return fmt.Sprintf("%q %s %s", p.Namespace, quoted(p.Labels), strings.Join(ports, ","))
+}
+
+// peerName is equal for peers that select the same pods.
+func peerName(namespace string, p state.PolicyPeer) string {
+	if p.Namespaces != nil {
+		namespace = "" // it does not matter
+	}
+	return fmt.Sprintf("%q %s %s", namespace, selectorName(p.Namespaces), selectorName(p.Pods))
+}
+
+func selectorName(s *state.Selector) string {
+	if s == nil {
+		return "-"
+	}
+	out := quoted(s.Labels)
+	for _, r := range s.Requirements {
+		out += fmt.Sprintf(" %q %s %q", r.Key, r.Operator, r.Values)
+	}
+	return out
 }
 
 func quoted(m map[string]string) string {

@@ -86,7 +86,10 @@ func checkPair(t *rapid.T, s state.State, m machine, from, to endpoint) {
 			c := verdict.Connection{Source: from.address, Destination: to.address, Protocol: protocol, Port: port}
 			want := verdict.Judge(s, c)
 			allowed := expected(want, from, to)
-			for _, stage := range []string{"new", "known", "reply"} {
+			for _, stage := range []string{"new", "known", "reply", "error"} {
+				if protocol == "ICMP" && stage == "error" {
+					continue // there is no ICMP error about one
+				}
 				if _, got := m.run(newPacket(c, from, to, stage), flows.EgressAdmin); got != allowed {
 					t.Fatalf("%s packet, %+v: passes %v\negress: %s\ningress: %s", stage, c, got, want.Egress.Reason, want.Ingress.Reason)
 				}
@@ -113,7 +116,7 @@ func newPacket(c verdict.Connection, from, to endpoint, stage string) *packet {
 		number = 58
 	}
 	source, destination, in, out := c.Source, c.Destination, from.port, to.port
-	if stage == "reply" {
+	if stage == "reply" || stage == "error" {
 		source, destination, in, out = destination, source, out, in
 	}
 	p.fields[flows.InPort] = flows.Uint(uint64(in))
@@ -139,9 +142,19 @@ func newPacket(c verdict.Connection, from, to endpoint, stage string) *packet {
 	if stage == "new" {
 		return p
 	}
+	if stage == "error" { // "port unreachable", from the responder: conntrack says whose connection it is about
+		delete(p.fields, map[uint64]flows.Field{6: flows.TCPDst, 17: flows.UDPDst, 132: flows.SCTPDst}[number])
+		p.fields[flows.IPProto] = flows.Uint(1)
+		if c.Source.Is6() {
+			p.fields[flows.IPProto] = flows.Uint(58)
+		}
+	}
 	bits, ct := flows.ConnectionKnown, uint64(0x22)
 	if stage == "reply" {
 		bits, ct = bits|flows.ConnectionReply, 0x2a
+	}
+	if stage == "error" {
+		bits, ct = bits|flows.ConnectionReply, 0x2c
 	}
 	p.put(flows.RegConnection, flows.Uint(bits), flows.RegConnection.Ones())
 	p.fields[flows.CTState] = flows.Uint(ct)

@@ -40,5 +40,8 @@ func Draw(t *rapid.T) state.State {
 		}
 		s.Attachments = append(s.Attachments, a)
 	}
+	// They are on no cable of the above, and so nothing to whoever does not ask for policies.
+	other := DrawPolicies(t)
+	s.Namespaces, s.Pods, s.NetworkPolicies = other.Namespaces, other.Pods, other.NetworkPolicies
 	return s
 }

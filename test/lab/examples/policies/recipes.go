@@ -102,7 +102,7 @@ func (r *Recipe) row(port string, columns, cells []string) error {
 			r.Expect = append(r.Expect, Expectation{From: cells[0], To: columns[i], Port: port, Allowed: cell == "yes"})
 		case ".":
 		default:
-			return fmt.Errorf("cell %q is neither yes, - nor .", cell)
+			return fmt.Errorf("cell %q: expected yes, - or a dot", cell)
 		}
 	}
 	return nil

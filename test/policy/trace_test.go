@@ -1,0 +1,166 @@
+// Package policy_test asks a real switch what compiled policies do.
+package policy_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/policy"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/flows/state/statetest"
+	"github.com/sluice-cni/sluice/flows/verdict"
+	"github.com/sluice-cni/sluice/ovs/appctl"
+	"github.com/sluice-cni/sluice/ovs/openflow"
+	"github.com/sluice-cni/sluice/ovs/ovstest"
+)
+
+// cases is how many packets are asked about in each drawn cluster.
+const cases = 30
+
+// TestASwitchDoesWhatTheVerdictSays: the compiled flows of drawn clusters in a switch, and packets
+// between drawn ends by ofproto/trace, new ones, known ones and answers.
+func TestASwitchDoesWhatTheVerdictSays(t *testing.T) {
+	ovs := ovstest.Start(t)
+	ovs.Vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type="+ovstest.Datapath(), "fail_mode=secure")
+	conn, err := openflow.Dial(t.Context(), ovs.MgmtSocket("br0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctl := appctl.Client{RunDir: ovs.Dir()}
+	asked, dropped := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		s := statetest.DrawPolicies(t)
+		load(t, conn, policy.Compile(s).Flows())
+		ends := endsOf(s)
+		for range cases {
+			from, to := rapid.SampledFrom(ends).Draw(t, "from"), rapid.SampledFrom(ends).Draw(t, "to")
+			if from.address.Is4() != to.address.Is4() || from.ofport == remote && to.ofport == remote || from.address == to.address {
+				continue
+			}
+			c := verdict.Connection{
+				Source: from.address, Destination: to.address,
+				Protocol: rapid.SampledFrom([]state.Protocol{state.TCP, state.UDP, state.SCTP}).Draw(t, "protocol"),
+				Port:     rapid.SampledFrom(statetest.PolicyPorts).Draw(t, "port"),
+			}
+			v := verdict.Judge(s, c)
+			want := (v.Egress.Allowed || from.ofport == remote) && (v.Ingress.Allowed || to.ofport == remote)
+			for _, stage := range []string{"new", "known", "reply"} {
+				packet := describe(c, from, to, stage)
+				text, err := ctl.Call(context.Background(), "ofproto/trace", "br0", packet)
+				if err != nil {
+					t.Fatal(packet, err)
+				}
+				asked++
+				if !want {
+					dropped++
+				}
+				if got := strings.Contains(text, "\n15. "); got != want {
+					t.Fatalf("%s packet %s passes: %v\negress: %s\ningress: %s\n%s", stage, packet, got, v.Egress.Reason, v.Ingress.Reason, text)
+				}
+			}
+		}
+	})
+	t.Logf("%d packets, %d of them dropped", asked, dropped)
+	if !t.Failed() && (dropped == 0 || dropped == asked) {
+		t.Error("all packets fare alike: nothing was tried")
+	}
+}
+
+// load puts flows in the stead of those that are there, between an entry and an end of the
+// test's own. What is dumped must be what was put in.
+func load(t *rapid.T, conn *openflow.Conn, compiled []flows.Flow) {
+	old, err := conn.Dump(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := append(slices.Clone(compiled),
+		flows.Flow{Table: flows.Classify, Actions: []flows.Action{flows.Goto{Table: flows.EgressAdmin}}},
+		flows.Flow{Table: flows.EgressNAT})
+	if err := conn.Apply(context.Background(), openflow.Change{Remove: old, Add: add}); err != nil {
+		t.Fatal(err)
+	}
+	now, err := conn.Dump(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(now) != len(add) {
+		t.Fatalf("%d flows put in, %d are there", len(add), len(now))
+	}
+}
+
+// remote is the port of what is not here.
+const remote = 1
+
+type end struct {
+	address netip.Addr
+	ofport  uint32
+}
+
+// endsOf are the addresses of a state and some that nobody has; local ones come more often.
+func endsOf(s state.State) []end {
+	ports := map[netip.Addr]end{}
+	for _, a := range statetest.PolicyOutside {
+		ports[a] = end{a, remote}
+	}
+	for _, p := range s.Pods {
+		for _, a := range p.Addresses {
+			ports[a] = end{a, remote}
+		}
+	}
+	var out []end
+	held := map[netip.Addr]state.Attachment{}
+	for _, a := range s.Attachments {
+		for _, addr := range a.Addresses {
+			if old, ok := held[addr]; !ok || a.Created > old.Created || a.Created == old.Created && a.ContainerID < old.ContainerID {
+				held[addr] = a
+			}
+		}
+	}
+	for addr, a := range held {
+		ports[addr] = end{addr, a.OFPort}
+		out = append(out, ports[addr], ports[addr], ports[addr])
+	}
+	for _, e := range ports {
+		out = append(out, e)
+	}
+	slices.SortFunc(out, func(a, b end) int { return a.address.Compare(b.address) })
+	return out
+}
+
+// describe is the packet as ofproto/trace takes it, as it comes out of the tables before.
+func describe(c verdict.Connection, from, to end, stage string) string {
+	proto := strings.ToLower(string(c.Protocol))
+	number := map[state.Protocol]uint32{state.TCP: 6, state.UDP: 17, state.SCTP: 132}[c.Protocol]
+	src, dst, tuple := "nw_src", "nw_dst", "ct_nw_src=%s,ct_nw_dst=%s"
+	if c.Source.Is6() {
+		src, dst, tuple = "ipv6_src", "ipv6_dst", "ct_ipv6_src=%s,ct_ipv6_dst=%s"
+		proto += "6"
+	}
+	a, b, sport, dport := from, to, uint16(40000), c.Port
+	if stage == "reply" {
+		a, b, sport, dport = to, from, c.Port, 40000
+	}
+	ct := map[string]uint64{"new": 0x21, "known": 0x22, "reply": 0x2a}[stage]
+	transport := strings.ToLower(string(c.Protocol))
+	text := fmt.Sprintf("ct_state=0x%x,ct_zone=100,%s,in_port=%d,%s=%s,%s=%s,%s_src=%d,%s_dst=%d,reg1=%d",
+		ct, proto, a.ofport, src, a.address, dst, b.address, transport, sport, transport, dport, b.ofport)
+	if stage == "new" {
+		return text
+	}
+	bits := flows.ConnectionKnown
+	if stage == "reply" {
+		bits |= flows.ConnectionReply
+	}
+	return text + fmt.Sprintf(",reg5=%d,ct_mark=0x%x,ct_label=%s,ct_nw_proto=%d,ct_tp_src=40000,ct_tp_dst=%d,"+tuple,
+		bits, flows.CTMarkValid|uint64(number)<<16|uint64(c.Port), hex(c.Destination), number, c.Port, c.Source, c.Destination)
+}
+
+func hex(a netip.Addr) string { return fmt.Sprintf("0x%x", a.AsSlice()) }
