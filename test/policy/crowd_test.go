@@ -1,0 +1,98 @@
+package policy_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/policy"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/flows/verdict"
+	"github.com/sluice-cni/sluice/ovs/appctl"
+	"github.com/sluice-cni/sluice/ovs/openflow"
+	"github.com/sluice-cni/sluice/ovs/ovstest"
+)
+
+// TestAsManyPoliciesAsThereMayBe select both ends on one node, each with a peer of its own but
+// the last, which allows: a packet gets through all of them, the dump is whole, and one policy
+// more isolates.
+func TestAsManyPoliciesAsThereMayBe(t *testing.T) {
+	ovs := ovstest.Start(t)
+	ovs.Vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type="+ovstest.Datapath(), "fail_mode=secure")
+	conn, err := openflow.Dial(t.Context(), ovs.MgmtSocket("br0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctl := appctl.Client{RunDir: ovs.Dir()}
+	s := state.State{Node: "n1"}
+	var ends []end
+	for i, name := range []string{"a", "b"} {
+		e := end{netip.AddrFrom4([4]byte{10, 244, 1, byte(i + 2)}), uint32(258 + i)}
+		ends = append(ends, e)
+		s.Pods = append(s.Pods, state.Pod{Namespace: "x", Name: name, Addresses: []netip.Addr{e.address}})
+		s.Attachments = append(s.Attachments, state.Attachment{ContainerID: name, PodNamespace: "x", PodName: name, OFPort: e.ofport, Addresses: []netip.Addr{e.address}})
+	}
+	for i := range policy.MaxPolicies {
+		block := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 32)
+		if i == policy.MaxPolicies-1 {
+			block = netip.MustParsePrefix("10.244.1.0/24")
+		}
+		rule := []state.PolicyRule{{Peers: []state.PolicyPeer{{Block: &state.IPBlock{CIDR: block}}}, Ports: []state.PolicyPort{{Number: 80}}}}
+		s.NetworkPolicies = append(s.NetworkPolicies, state.NetworkPolicy{
+			Namespace: "x", Name: fmt.Sprintf("p%05d", i), Types: []state.Direction{state.Ingress, state.Egress}, Ingress: rule, Egress: rule,
+		})
+	}
+	passes := func(port uint16) bool {
+		t.Helper()
+		c := verdict.Connection{Source: ends[0].address, Destination: ends[1].address, Protocol: state.TCP, Port: port}
+		text, err := ctl.Call(t.Context(), "ofproto/trace", "br0", describe(c, ends[0], ends[1], "new"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(text, "\n15. ")
+	}
+	put(t, conn, policy.Compile(s).Flows())
+	if !passes(80) || passes(81) {
+		t.Errorf("port 80 passes: %v, port 81: %v", passes(80), passes(81))
+	}
+	s.NetworkPolicies = append(s.NetworkPolicies, state.NetworkPolicy{Namespace: "x", Name: "q", Types: []state.Direction{state.Egress}, Egress: []state.PolicyRule{{}}})
+	r := policy.Compile(s)
+	put(t, conn, r.Flows())
+	if len(r.Crowds) != 2 || passes(80) {
+		t.Errorf("with one more: %d crowds, port 80 passes: %v", len(r.Crowds), passes(80))
+	}
+}
+
+// fataler is a test or a rapid one.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// put puts flows in the stead of those that are there, between an entry and an end of the
+// test's own. What is dumped must be what was put in.
+func put(t fataler, conn *openflow.Conn, compiled []flows.Flow) {
+	t.Helper()
+	old, err := conn.Dump(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := append(compiled[:len(compiled):len(compiled)],
+		flows.Flow{Table: flows.Classify, Actions: []flows.Action{flows.Goto{Table: flows.EgressAdmin}}},
+		flows.Flow{Table: flows.EgressNAT})
+	if err := conn.Apply(context.Background(), openflow.Change{Remove: old, Add: add}); err != nil {
+		t.Fatal(err)
+	}
+	now, err := conn.Dump(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(now) != len(add) {
+		t.Fatalf("%d flows put in, %d are there", len(add), len(now))
+	}
+}
