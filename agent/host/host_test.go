@@ -173,3 +173,29 @@ func TestAQuarrelIsNoticed(t *testing.T) {
 		}
 	})
 }
+
+// TestForwardingLeavesRouterAdvertisementsTaken: a machine that gets its IPv6 routes from
+// routers keeps on getting them when it begins to forward; what somebody decided stays.
+func TestForwardingLeavesRouterAdvertisementsTaken(t *testing.T) {
+	ovstest.NewNamespace(t).Do(func() {
+		run(t, "ip link add up0 type veth peer name off0; ip link add all0 type veth peer name other0")
+		run(t, "sysctl -qw net.ipv6.conf.all.forwarding=0 net.ipv6.conf.up0.accept_ra=1 net.ipv6.conf.off0.accept_ra=0 net.ipv6.conf.all0.accept_ra=2")
+		want := render.Host{Sysctls: []render.Sysctl{{Path: render.IPv6Forwarding, Value: "1"}}}
+		h := host.New(slog.New(slog.DiscardHandler))
+		if err := h.Apply(t.Context(), want, false); err != nil {
+			t.Fatal(err)
+		}
+		values := "sysctl -n net.ipv6.conf.all.forwarding net.ipv6.conf.up0.accept_ra net.ipv6.conf.off0.accept_ra net.ipv6.conf.all0.accept_ra"
+		if got := strings.Fields(run(t, values)); !slices.Equal(got, []string{"1", "2", "0", "2"}) {
+			t.Errorf("forwarding and accept_ra are %v", got)
+		}
+		// An operator who turns it off later is not contradicted.
+		run(t, "sysctl -qw net.ipv6.conf.up0.accept_ra=1")
+		if err := h.Apply(t.Context(), want, false); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Fields(run(t, values)); got[1] != "1" {
+			t.Errorf("accept_ra is %s", got[1])
+		}
+	})
+}

@@ -20,15 +20,31 @@ func confWith(n lab.NodeListing, more string) string {
 	return strings.TrimSuffix(fmt.Sprintf(goodConf, n.CNISocket), "}") + "," + more + "}"
 }
 
-// added is an ADD that must succeed; it returns the address.
+// added is an ADD that must succeed; it returns the first address.
 func added(t *testing.T, n lab.NodeListing, c call) string {
+	t.Helper()
+	return addedAll(t, n, c)[0]
+}
+
+// addedAll is added; it returns an address of each of the node's families.
+func addedAll(t *testing.T, n lab.NodeListing, c call) []string {
 	t.Helper()
 	c.verb = "ADD"
 	a := cni(t, n, c)
-	if a.failed || len(a.IPs) != 1 {
+	if a.failed || len(a.IPs) == 0 {
 		t.Fatalf("ADD %s: %s", c.container, a.text)
 	}
-	return strings.TrimSuffix(a.IPs[0].Address, "/32")
+	return a.addresses()
+}
+
+// addresses are those of a result, without their lengths.
+func (a cniAnswer) addresses() []string {
+	var out []string
+	for _, ip := range a.IPs {
+		address, _, _ := strings.Cut(ip.Address, "/")
+		out = append(out, address)
+	}
+	return out
 }
 
 // deleted is a DEL that must succeed.

@@ -114,7 +114,7 @@ func matchOf(key string) string { return withoutCookie(key) }
 // TestTheHostsSideIsPutRight: whatever somebody does to the node's own routes, rules,
 // addresses, settings and devices by hand is undone, and counted.
 func TestTheHostsSideIsPutRight(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 2})
+	l := up(t, lab.Options{Nodes: 2, Families: lab.Dual})
 	n1 := node(t, l, "n1")
 	run := func(argv ...string) string { t.Helper(); return on(t, l, "node/n1", argv...) }
 	veth := ""
@@ -129,6 +129,7 @@ func TestTheHostsSideIsPutRight(t *testing.T) {
 			run("nft", "-s", "list", "table", "inet", "sluice"),
 			run("ip", "route", "show", "dev", "sluice0"), run("ip", "-o", "address", "show", "dev", "sluice0", "scope", "global"),
 			run("ip", "neighbour", "show", "dev", "sluice0", "nud", "permanent"), run("sysctl", "net.ipv4.ip_forward"),
+			run("ip", "-6", "route", "show", "dev", "sluice0", "proto", "115"), run("sysctl", "net.ipv6.conf.all.forwarding"),
 			linkLine(run("ip", "-o", "link", "show", "dev", "sluice0")), linkLine(run("ip", "-o", "link", "show", "dev", veth)),
 		}, "\n")
 	}
@@ -139,6 +140,13 @@ func TestTheHostsSideIsPutRight(t *testing.T) {
 		{"a rule deleted", "nft flush chain inet sluice leaving"},
 		{"a rule added to our table", "nft add rule inet sluice leaving counter"},
 		{"a set flushed", "nft flush set inet sluice cluster4"},
+		{"the set of IPv6 flushed", "nft flush set inet sluice cluster6"},
+		{"an IPv6 route deleted", "ip -6 route del fd00:10:244:2::/64"},
+		{"an IPv6 route changed", "ip -6 route replace fd00:10:244:2::/64 via fd09::fa"},
+		{"the gateway's IPv6 address deleted", "ip address del fd00:10:244:1::1/128 dev sluice0"},
+		{"IPv6 forwarding set back", "sysctl -w net.ipv6.conf.all.forwarding=0"},
+		{"IPv6 off on the gateway", "sysctl -w net.ipv6.conf.sluice0.disable_ipv6=1"},
+		{"the router's IPv6 neighbour entry changed", "ip -6 neighbour replace fe80::1 lladdr 02:00:00:00:00:03 dev sluice0 nud permanent"},
 		{"a route deleted", "ip route del 10.244.2.0/24"},
 		{"a route changed", "ip route replace 10.244.2.0/24 via 10.9.0.254"},
 		{"the gateway's address deleted", "ip address del 10.244.1.1/32 dev sluice0"},

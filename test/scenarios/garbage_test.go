@@ -202,7 +202,13 @@ func TestAfterAReboot(t *testing.T) {
 // TestOVSDBIsLost while pods run: their rows are written again from their cables, and
 // nobody else gets their addresses.
 func TestOVSDBIsLost(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	for _, families := range []lab.Families{lab.IPv4, lab.Dual} {
+		t.Run(string(families), func(t *testing.T) { loseOVSDB(t, families) })
+	}
+}
+
+func loseOVSDB(t *testing.T, families lab.Families) {
+	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
 	n := node(t, l, "n1")
 	held := map[string]string{}
 	var spaces []string

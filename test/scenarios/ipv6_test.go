@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/ovstest"
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
@@ -276,4 +278,47 @@ func TestAskingAllTheTimeIsLimited(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestAddressesOfBothFamiliesAreAskedFor: both, or one, and the other is chosen.
+func TestAddressesOfBothFamiliesAreAskedFor(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Families: lab.DualIPv6, Objects: []lab.Object{}})
+	n := node(t, l, "n1")
+	known(t, n, `
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: till, annotations: {sluice.dev/ips: "fd00:10:244:1::77, 10.244.1.77"}}
+`)
+	ns := ovstest.NewNamespace(t).Path
+	for name, c := range map[string]struct {
+		call call
+		want []string
+	}{
+		"by runtimeConfig": {
+			call{conf: confWith(n, `"capabilities":{"ips":true},"runtimeConfig":{"ips":["fd00:10:244:1::50/64","10.244.1.50/24"]}`)},
+			[]string{"10.244.1.50", "fd00:10:244:1::50"},
+		},
+		"by args":            {call{conf: confWith(n, `"args":{"cni":{"ips":["10.244.1.51","fd00:10:244:1::51"]}}`)}, []string{"10.244.1.51", "fd00:10:244:1::51"}},
+		"by CNI_ARGS":        {call{args: "IP=10.244.1.52,fd00:10:244:1::52"}, []string{"10.244.1.52", "fd00:10:244:1::52"}},
+		"by annotation":      {call{args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=till"}, []string{"10.244.1.77", "fd00:10:244:1::77"}},
+		"one of IPv6":        {call{args: "IP=fd00:10:244:1::60"}, []string{"", "fd00:10:244:1::60"}},
+		"one of IPv4":        {call{args: "IP=10.244.1.61"}, []string{"10.244.1.61", ""}},
+		"ranges of the conf": {call{conf: confWith(n, `"ranges":[{"subnet":"10.244.1.128/25"},{"subnet":"fd00:10:244:1:8000::/65","gateway":"fd00:10:244:1:8000::9"}]`)}, []string{"10.244.1.130", "fd00:10:244:1:8000::1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.call.container, c.call.netns, c.call.ifname = "c1", ns, "eth0"
+			got := addedAll(t, n, c.call)
+			defer deleted(t, n, c.call)
+			if len(got) != 2 || c.want[0] != "" && got[0] != c.want[0] || c.want[1] != "" && got[1] != c.want[1] {
+				t.Errorf("addresses %v, want %v", got, c.want)
+			}
+			pings(t, l, n, ns)
+		})
+	}
+	for says, ip := range map[string]string{"is outside of this node's ranges": "fd00:10:244:2::50", "is the gateway's": "fd00:10:244:1::1", "is the network's own": "fd00:10:244:1::"} {
+		if a := cni(t, n, call{verb: "ADD", container: "c1", netns: ns, args: "IP=" + ip}); !a.failed || !strings.Contains(a.text, says) {
+			t.Errorf("%s: %s, want %q", ip, a.text, says)
+		}
+	}
+	nothingLeft(t, l, n)
 }

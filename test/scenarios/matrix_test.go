@@ -21,7 +21,13 @@ import (
 // TestEveryVerbInEveryVersion: through libcni as a runtime uses it, with the real
 // reference plugins behind ours, and before it.
 func TestEveryVerbInEveryVersion(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	for _, families := range []lab.Families{lab.IPv4, lab.IPv6, lab.Dual} {
+		t.Run(string(families), func(t *testing.T) { everyVersion(t, families) })
+	}
+}
+
+func everyVersion(t *testing.T, families lab.Families) {
+	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
 	n := node(t, l, "n1")
 	for i, version := range wire.Versions() {
 		for _, later := range []bool{false, true} {
@@ -75,7 +81,7 @@ func everyVerb(t *testing.T, l *lab.Lab, r runtimeOf, c *libcni.RuntimeConf, lat
 	if added.Version() != version {
 		t.Errorf("the result is of version %s", added.Version())
 	}
-	inResult(t, added, c, later)
+	inResult(t, added, c, later, len(gatewaysOf(t, r.node)))
 	pings(t, l, r.node, c.NetNS)
 
 	if version != "0.3.1" {
@@ -104,7 +110,8 @@ func everyVerb(t *testing.T, l *lab.Lab, r runtimeOf, c *libcni.RuntimeConf, lat
 }
 
 // inResult looks at what the last plugin of the list passed on of ours.
-func inResult(t *testing.T, added types.Result, c *libcni.RuntimeConf, later bool) {
+// Of each family there is one address and one route.
+func inResult(t *testing.T, added types.Result, c *libcni.RuntimeConf, later bool, families int) {
 	t.Helper()
 	r, err := types100.NewResultFromResult(added)
 	if err != nil {
@@ -127,15 +134,17 @@ func inResult(t *testing.T, added types.Result, c *libcni.RuntimeConf, later boo
 		}
 	}
 	hasLo := len(r.Interfaces) > 0 && r.Interfaces[0].Name == "lo"
-	if own < 1 || addresses != 1 || len(r.Routes) != 1 || hasLo != later {
+	if own < 1 || addresses != families || len(r.Routes) != families || hasLo != later {
 		t.Errorf("the result is %s", text)
 	}
 }
 
-// pings shows that the pod and its node reach one another.
+// pings shows that the pod and its node reach one another, by each of the node's families.
 func pings(t *testing.T, l *lab.Lab, n lab.NodeListing, sandbox string) {
 	t.Helper()
-	pingsAddress(t, l, n, sandbox, gatewayOf(t, l, n))
+	for _, gateway := range gatewaysOf(t, n) {
+		pingsAddress(t, l, n, sandbox, gateway)
+	}
 }
 
 func pingsAddress(t *testing.T, l *lab.Lab, n lab.NodeListing, sandbox, address string) {
@@ -162,24 +171,28 @@ func spoilAndCheck(t *testing.T, r runtimeOf, c *libcni.RuntimeConf) {
 		}
 	}
 	var address netlink.Addr
+	family, foreign := netlink.FAMILY_V4, "10.77.0.1/32"
+	if gateway := gatewaysOf(t, r.node); strings.Contains(gateway[len(gateway)-1], ":") {
+		family, foreign = netlink.FAMILY_V6, "fd77::1/128"
+	}
 	for _, s := range []struct {
 		what, says   string
 		spoil, right func() error
 	}{
-		{"MTU", "the MTU of interface eth0", in(func(e netlink.Link) error { return netlink.LinkSetMTU(e, 1000) }), in(func(e netlink.Link) error { return netlink.LinkSetMTU(e, mtuOf(t, r.node)) })},
+		{"MTU", "the MTU of interface eth0", in(func(e netlink.Link) error { return netlink.LinkSetMTU(e, 1300) }), in(func(e netlink.Link) error { return netlink.LinkSetMTU(e, mtuOf(t, r.node)) })},
 		{
 			"address", "the addresses of interface eth0",
 			in(func(e netlink.Link) error {
-				list, err := netlink.AddrList(e, netlink.FAMILY_V4)
-				if err != nil || len(list) != 1 {
+				list, err := netlink.AddrList(e, family)
+				if err != nil || len(list) == 0 {
 					return fmt.Errorf("%v, %w", list, err)
 				}
-				address = list[0]
-				other := netlink.Addr{IPNet: mustIPNet("10.77.0.1/32")}
+				address = list[0] // IPv6's link-local one comes last
+				other := netlink.Addr{IPNet: mustIPNet(foreign)}
 				return errors.Join(netlink.AddrAdd(e, &other), netlink.AddrDel(e, &address))
 			}),
 			in(func(e netlink.Link) error {
-				other := netlink.Addr{IPNet: mustIPNet("10.77.0.1/32")}
+				other := netlink.Addr{IPNet: mustIPNet(foreign)}
 				return errors.Join(netlink.AddrAdd(e, &netlink.Addr{IPNet: address.IPNet}), netlink.AddrDel(e, &other))
 			}),
 		},

@@ -115,6 +115,16 @@ func gatewayOf(t *testing.T, l *lab.Lab, n lab.NodeListing) string {
 	return netip.MustParsePrefix(cidrs[0]).Addr().Next().String()
 }
 
+// gatewaysOf are the node's own addresses in its podCIDRs.
+func gatewaysOf(t *testing.T, n lab.NodeListing) []string {
+	t.Helper()
+	var out []string
+	for _, cidr := range statusOf(t, n).PodCIDRs {
+		out = append(out, netip.MustParsePrefix(cidr).Addr().Next().String())
+	}
+	return out
+}
+
 func mtuOf(t *testing.T, n lab.NodeListing) int {
 	t.Helper()
 	return statusOf(t, n).MTU

@@ -16,7 +16,8 @@ import (
 
 // storm is how hard it blows: SLUICE_TEST_LONG=1 (make test-long) for the long form.
 type storm struct {
-	// cidr is the node's podCIDR, of which capacity addresses are for pods.
+	// cidr is the node's IPv4 podCIDR, of which capacity addresses are for pods. It has
+	// one of IPv6 beside it, which is never full.
 	cidr     string
 	capacity int
 	// living pods stay all the time; workers add and delete others all the time.
@@ -41,18 +42,18 @@ func TestDaemonsAreKilledOverAndOver(t *testing.T) {
 }
 
 func (s storm) blow(t *testing.T, d lab.Daemon) {
-	objects, err := lab.ParseObjects("test", []byte("apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: ["+s.cidr+"]}\n"))
+	objects, err := lab.ParseObjects("test", []byte("apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [\"fd00:10:244:77::/64\", "+s.cidr+"]}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := up(t, lab.Options{Nodes: 1, Objects: objects})
+	l := up(t, lab.Options{Nodes: 1, Families: lab.Dual, Objects: objects})
 	n := node(t, l, "n1")
 	book := &ledger{t: t, held: map[string]string{}}
 	spaces := map[string]string{}
 	for i := range s.living {
 		id := fmt.Sprintf("living%d", i)
 		spaces[id] = ovstest.NewNamespace(t).Path
-		book.took(added(t, n, call{container: id, netns: spaces[id]}), id)
+		book.took(addedAll(t, n, call{container: id, netns: spaces[id]}), id)
 	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -101,7 +102,7 @@ func (s storm) blow(t *testing.T, d lab.Daemon) {
 	var fill []call
 	for i := range s.capacity - s.living {
 		c := call{container: fmt.Sprintf("fill%d", i), netns: ns, ifname: fmt.Sprintf("f%d", i)}
-		book.took(added(t, n, c), c.container)
+		book.took(addedAll(t, n, c), c.container)
 		fill = append(fill, c)
 	}
 	if a := cni(t, n, call{verb: "ADD", container: "more", netns: ns, ifname: "more"}); !a.failed || a.Code != 11 || !strings.Contains(a.Msg, fmt.Sprintf("%d held", s.capacity)) {
@@ -132,14 +133,19 @@ type ledger struct {
 	succeeded, failed int
 }
 
-func (b *ledger) took(addr, id string) {
+func (b *ledger) took(addresses []string, id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.succeeded++
-	if other, ok := b.held[addr]; ok {
-		b.t.Errorf("%s was given to %s while %s has it", addr, id, other)
+	if len(addresses) != 2 {
+		b.t.Errorf("%s was given %v, not an address of each family", id, addresses)
 	}
-	b.held[addr] = id
+	for _, addr := range addresses {
+		if other, ok := b.held[addr]; ok {
+			b.t.Errorf("%s was given to %s while %s has it", addr, id, other)
+		}
+		b.held[addr] = id
+	}
 }
 
 func (b *ledger) refused() {
@@ -172,7 +178,7 @@ func work(t *testing.T, n lab.NodeListing, book *ledger, worker int, ns string, 
 		a := cni(t, n, call{verb: "ADD", container: id, netns: ns})
 		switch {
 		case !a.failed:
-			book.took(strings.TrimSuffix(a.IPs[0].Address, "/32"), id)
+			book.took(a.addresses(), id)
 		case a.Code != 11 && a.Code != 999:
 			t.Errorf("ADD: %s", a.text)
 		default:
