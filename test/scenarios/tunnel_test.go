@@ -91,7 +91,13 @@ func TestNothingLearnsAndNoBridgeForwards(t *testing.T) {
 // of its state, as typed flows: one from the manifests alone, one from what
 // `sluicectl state` prints.
 func TestInstalledFlowsAreTheRenderedOnes(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 2})
+	for _, families := range []lab.Families{lab.IPv4, lab.IPv6, lab.DualIPv6} {
+		t.Run(string(families), func(t *testing.T) { installedAsRendered(t, families) })
+	}
+}
+
+func installedAsRendered(t *testing.T, families lab.Families) {
+	l := up(t, lab.Options{Nodes: 2, Families: families, Underlay: families})
 	for _, name := range []string{"n1", "n2"} {
 		n := node(t, l, name)
 		installed := typed(t, l, n)
