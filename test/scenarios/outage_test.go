@@ -149,7 +149,7 @@ const onTop = 150 * time.Millisecond
 // loses nothing. Userspace Open vSwitch polls its devices in the thread that has to
 // hold OVSDB's lock, and forwards nothing without: a static flow shows as much.
 func TestOVSDBRestarts(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 2})
+	l := up(t, lab.Options{Nodes: 2, Families: lab.Dual})
 	serveAll(t, l)
 	beside := addStatic(t, l)
 	w, other := begin(t, l), beside.ping(t)
@@ -175,7 +175,7 @@ func TestOVSDBRestarts(t *testing.T) {
 // TestVswitchdRestartsInUserspace: the outage is Open vSwitch's own. (On the kernel's
 // datapath nothing is lost: test/kernel.)
 func TestVswitchdRestartsInUserspace(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 2, Datapath: lab.NetdevDatapath})
+	l := up(t, lab.Options{Nodes: 2, Families: lab.Dual, Datapath: lab.NetdevDatapath})
 	serveAll(t, l)
 	beside := addStatic(t, l)
 	for _, c := range []struct {

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/test/lab"
 	"github.com/sluice-cni/sluice/test/slow"
 	"github.com/sluice-cni/sluice/test/traffic"
@@ -27,7 +26,7 @@ const pingEvery = time.Millisecond
 
 // begin lets everything that can speak with or through n1 do so: pods on one node and
 // on two, nodes with pods, pods with outside, by ICMP, UDP and TCP, and with new
-// connections all the time.
+// connections all the time; by both families in a lab that has both.
 func begin(t *testing.T, l *lab.Lab) *ways {
 	t.Helper()
 	n1, n2 := node(t, l, "n1"), node(t, l, "n2")
@@ -58,10 +57,32 @@ func begin(t *testing.T, l *lab.Lab) *ways {
 		traffic.BeginDials("new connections from the node", n1.Netns, b1.Addresses[0]),
 		traffic.BeginDials("new connections to outside", b1.Netns, outside.Addresses[0]),
 	}
+	if len(a1.Addresses) > 1 {
+		w.byIPv6(t, n1, a1, b1, a2, outside)
+	}
 	for _, s := range w.streams {
 		s.Begin()
 	}
 	return w
+}
+
+// byIPv6 adds the same by IPv6, of which every address here is the second.
+func (w *ways) byIPv6(t *testing.T, n1 lab.NodeListing, a1, b1, a2 lab.PodListing, outside lab.OutsideListing) {
+	t.Helper()
+	for _, s := range []*traffic.Stream{
+		traffic.Ping(t, "IPv6 ping on one node", a1.Netns, b1.Addresses[1]),
+		traffic.Ping(t, "IPv6 ping across nodes", a1.Netns, a2.Addresses[1]),
+		traffic.Ping(t, "IPv6 ping from the node to its pod", n1.Netns, a1.Addresses[1]),
+		traffic.Ping(t, "IPv6 ping from a pod to outside", b1.Netns, outside.Addresses[1]),
+	} {
+		s.Every = pingEvery
+		w.streams = append(w.streams, s)
+	}
+	w.streams = append(w.streams,
+		traffic.Connect(t, "udp6 on one node", "udp6", a1.Netns, b1.Addresses[1]),
+		traffic.Connect(t, "tcp6 across nodes", "tcp6", a1.Netns, a2.Addresses[1]),
+		traffic.Connect(t, "tcp6 to outside, masqueraded", "tcp6", a1.Netns, outside.Addresses[1]))
+	w.dials = append(w.dials, traffic.BeginDials("new connections by IPv6", a2.Netns, b1.Addresses[1]))
 }
 
 // end fails the test if anything was lost, refused or reset.
@@ -93,7 +114,7 @@ var settle = slow.Bound(700 * time.Millisecond)
 // TestTheAgentComesAndGoesUnnoticed: whatever becomes of the agent, no packet is lost
 // and no connection is reset.
 func TestTheAgentComesAndGoesUnnoticed(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 2})
+	l := up(t, lab.Options{Nodes: 2, Families: lab.Dual})
 	serveAll(t, l)
 	must := func(err error) {
 		t.Helper()
@@ -175,7 +196,7 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 		}
 	}
 	next := buildNext(t)
-	l := upFrom(t, dir, lab.Options{Nodes: 2})
+	l := upFrom(t, dir, lab.Options{Nodes: 2, Families: lab.Dual})
 	serveAll(t, l)
 	n1 := node(t, l, "n1")
 	roll := func(t *testing.T, to string) {
@@ -215,19 +236,4 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 			}
 		})
 	}
-}
-
-// without are the flows of a that b has not.
-func without(a, b []flows.Flow) []flows.Flow {
-	have := map[string]bool{}
-	for _, f := range b {
-		have[f.String()] = true
-	}
-	var out []flows.Flow
-	for _, f := range a {
-		if !have[f.String()] {
-			out = append(out, f)
-		}
-	}
-	return out
 }

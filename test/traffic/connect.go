@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-cni/sluice/test/slow"
 )
 
-// Connect opens a TCP or UDP stream ("tcp4", "udp4") to the echo port of an address.
+// Connect opens a TCP or UDP stream ("tcp4", "udp6", ...) to the echo port of an address.
 func Connect(t *testing.T, name, network, namespace string, to netip.Addr) *Stream {
 	t.Helper()
 	var conn net.Conn
@@ -38,7 +38,11 @@ func Ping(t *testing.T, name, namespace string, to netip.Addr) *Stream {
 	t.Helper()
 	var conn net.PacketConn
 	err := netns.Do(namespace, func() (err error) {
-		conn, err = net.ListenPacket("ip4:icmp", "0.0.0.0")
+		if to.Is6() {
+			conn, err = net.ListenPacket("ip6:ipv6-icmp", "::")
+		} else {
+			conn, err = net.ListenPacket("ip4:icmp", "0.0.0.0")
+		}
 		return err
 	})
 	if err != nil {
@@ -46,10 +50,14 @@ func Ping(t *testing.T, name, namespace string, to netip.Addr) *Stream {
 	}
 	// What tells this stream's messages from others'.
 	token := uint32(time.Now().UnixNano())
+	request, reply := byte(8), byte(0) // RFC 792
+	if to.Is6() {
+		request, reply = 128, 129 // RFC 4443; the kernel computes the checksum
+	}
 	return &Stream{
 		Name: name, Every: Interval,
 		send: func(n uint32) error {
-			_, err := conn.WriteTo(echoRequest(token, n), &net.IPAddr{IP: to.AsSlice()})
+			_, err := conn.WriteTo(echoRequest(request, token, n), &net.IPAddr{IP: to.AsSlice()})
 			return err
 		},
 		receive: func() (uint32, error) {
@@ -59,7 +67,7 @@ func Ping(t *testing.T, name, namespace string, to netip.Addr) *Stream {
 				if err != nil {
 					return 0, err
 				}
-				if n == 16 && buffer[0] == 0 && binary.BigEndian.Uint32(buffer[8:]) == token {
+				if n == 16 && buffer[0] == reply && binary.BigEndian.Uint32(buffer[8:]) == token {
 					return binary.BigEndian.Uint32(buffer[12:]), nil
 				}
 			}
@@ -68,11 +76,11 @@ func Ping(t *testing.T, name, namespace string, to netip.Addr) *Stream {
 	}
 }
 
-// echoRequest is type 8, code, checksum, identifier, sequence (RFC 792), and as
-// payload whose it is and which.
-func echoRequest(token, number uint32) []byte {
+// echoRequest is type, code, checksum, identifier, sequence, and as payload whose it is
+// and which.
+func echoRequest(kind byte, token, number uint32) []byte {
 	message := make([]byte, 16)
-	message[0] = 8
+	message[0] = kind
 	binary.BigEndian.PutUint32(message[8:], token)
 	binary.BigEndian.PutUint32(message[12:], number)
 	binary.BigEndian.PutUint16(message[2:], checksum(message))

@@ -61,7 +61,7 @@ func BeginDials(name, namespace string, to netip.Addr) *Dials {
 func dialOnce(target string) (time.Duration, error) {
 	bound := slow.Bound(20 * time.Second)
 	began := time.Now()
-	conn, err := net.DialTimeout("tcp4", target, bound)
+	conn, err := net.DialTimeout("tcp", target, bound)
 	if err != nil {
 		return 0, err
 	}

@@ -15,14 +15,22 @@ import (
 // EchoPort is where ServeEcho answers, by TCP and UDP.
 const EchoPort = 9000
 
-// ServeEcho answers TCP and UDP in a namespace, with what was sent, until the test ends.
+// ServeEcho answers TCP and UDP of both families in a namespace, with what was sent,
+// until the test ends.
 func ServeEcho(t *testing.T, namespace string) {
+	t.Helper()
+	for _, family := range []string{"4", "6"} {
+		serveEcho(t, namespace, family)
+	}
+}
+
+func serveEcho(t *testing.T, namespace, family string) {
 	t.Helper()
 	var listener net.Listener
 	var socket net.PacketConn
 	err := netns.Do(namespace, func() (err error) {
-		if listener, err = net.Listen("tcp4", fmt.Sprintf(":%d", EchoPort)); err == nil {
-			socket, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", EchoPort))
+		if listener, err = net.Listen("tcp"+family, fmt.Sprintf(":%d", EchoPort)); err == nil {
+			socket, err = net.ListenPacket("udp"+family, fmt.Sprintf(":%d", EchoPort))
 		}
 		return err
 	})
