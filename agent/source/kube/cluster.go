@@ -16,7 +16,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -76,14 +75,7 @@ func New(client kubernetes.Interface, host string, log *slog.Logger) *Cluster {
 		client: client, host: host, log: log, changed: make(chan struct{}, 1), refused: make(chan struct{}, 1),
 		errors: map[string]string{}, ahead: map[string]ahead{}, told: map[string]seen{},
 	}
-	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
-	c.informers = map[string]cache.SharedIndexInformer{
-		"namespaces": f.Core().V1().Namespaces().Informer(),
-		"nodes":      f.Core().V1().Nodes().Informer(),
-		"pods":       f.Core().V1().Pods().Informer(),
-
-		"networkpolicies": f.Networking().V1().NetworkPolicies().Informer(),
-	}
+	c.informers = c.newInformers()
 	return c
 }
 

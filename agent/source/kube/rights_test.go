@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	watchapi "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -54,4 +55,29 @@ func TestWhereRightsCannotBeAskedForTheRefusalItselfIsTold(t *testing.T) {
 	if s.Synced || !strings.Contains(s.Errors[0], "watch nodes") || !strings.Contains(s.Errors[0], "forbidden") {
 		t.Errorf("synced %v, errors %q", s.Synced, s.Errors)
 	}
+}
+
+// TestAWatchThatWorksAgainIsSeenWithoutAnObject: nothing but the watch itself tells of it.
+func TestAWatchThatWorksAgainIsSeenWithoutAnObject(t *testing.T) {
+	client := fake.NewClientset()
+	var works atomic.Bool
+	failed := make(chan struct{}, 100)
+	client.PrependWatchReactor("networkpolicies", func(clienttesting.Action) (bool, watchapi.Interface, error) {
+		if works.Load() {
+			return false, nil, nil
+		}
+		failed <- struct{}{}
+		return true, nil, apierrors.NewInternalError(errors.New("etcd is away"))
+	})
+	c := watch(t, client)
+	s := until(t, c, "told", func(s source.Snapshot) bool { return s.Synced && len(s.Errors) > 0 })
+	if len(s.Errors) != 1 || !strings.Contains(s.Errors[0], "watch networkpolicies") {
+		t.Errorf("errors %q", s.Errors)
+	}
+	for range 3 { // by then nobody tells of the first list any more
+		<-failed
+	}
+	until(t, c, "still told", func(s source.Snapshot) bool { return len(s.Errors) == 1 })
+	works.Store(true)
+	until(t, c, "no longer", func(s source.Snapshot) bool { return len(s.Errors) == 0 })
 }
