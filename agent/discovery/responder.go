@@ -60,9 +60,6 @@ func (r *Responder) Answered() uint64 { return r.answered.Load() }
 func (r *Responder) Run(ctx context.Context) error {
 	for {
 		err := r.serve(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		// The passes talk to the same switch, and say what is wrong with it.
 		r.log.Debug("nobody is answered for the virtual router", "because", err)
 		select {

@@ -49,7 +49,7 @@ func (p pipelinePart) emit(e *emitter) {
 	// The kernel's datapath refuses to write the fields of an advertisement, so this
 	// answer is the agent's. Pods and the host have a permanent neighbour and rarely ask.
 	e.flow(flows.ARP, prioMatch, flows.RuleRouterND,
-		solicits(flows.Match{}).Is(flows.NDTarget, flows.IP(RouterIPv6)), flows.Controller{MaxLen: flows.WholePacket})
+		aboutTarget(solicits(flows.Match{}), RouterIPv6), flows.Controller{MaxLen: flows.WholePacket})
 	e.flow(flows.ARP, prioDrop, flows.RuleOtherND, solicits(flows.Match{}))
 
 	// Pure layer 3: nothing is flooded.
@@ -134,6 +134,14 @@ var (
 // solicits narrows a match to neighbour solicitations.
 func solicits(m flows.Match) flows.Match {
 	return m.IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourSolicit))
+}
+
+// aboutTarget narrows a match of solicitations or advertisements to one target. The code
+// must be matched with it: without, Open vSwitch leaves the target out of the kernel's
+// cached flow (odp-util.c), and what comes next for another target goes the same way
+// (seen).
+func aboutTarget(m flows.Match, target netip.Addr) flows.Match {
+	return m.Is(flows.ICMPv6Code, flows.Uint(0)).Is(flows.NDTarget, flows.IP(target))
 }
 
 // families are the match for IPv4 and for IPv6.

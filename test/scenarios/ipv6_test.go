@@ -159,6 +159,11 @@ func TestAPodIsNoRouterAndNoServer(t *testing.T) {
 				}
 			}
 		}
+		// Its own it may tell. What the switch remembers of it must not let others through.
+		from.send(t, advertisement(t, from.mac, render.RouterMAC, own, its, own))
+		if !victim.hear(t, 5*time.Second, icmp6(layers.ICMPv6TypeNeighborAdvertisement)) {
+			t.Errorf("%s does not hear an honest advertisement", name)
+		}
 		for _, target := range []netip.Addr{router, its, netip.MustParseAddr("fd00:10:244:1::1")} {
 			t.Run("advertises "+target.String(), func(t *testing.T) {
 				countedAndUnheard(t, n1, "pipeline", flows.RuleForeignNA, from, victim,
@@ -192,7 +197,7 @@ func isRoutersAnswer(to net.HardwareAddr) func(gopacket.Packet) bool {
 	return func(p gopacket.Packet) bool {
 		eth, _ := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
 		na, ok := p.Layer(layers.LayerTypeICMPv6NeighborAdvertisement).(*layers.ICMPv6NeighborAdvertisement)
-		return ok && eth.DstMAC.String() == to.String() && net.IP(na.TargetAddress).Equal(render.RouterIPv6.AsSlice()) &&
+		return ok && eth.DstMAC.String() == to.String() && na.TargetAddress.Equal(render.RouterIPv6.AsSlice()) &&
 			na.Flags == 0xe0 && len(na.Options) == 1 && bytes.Equal(na.Options[0].Data, render.RouterMAC)
 	}
 }
