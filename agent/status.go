@@ -78,8 +78,10 @@ func (a *Agent) Status() api.Status {
 	if known && len(self.PodCIDRs) == 0 {
 		problem("%s", plugging.NoPodCIDR(a.cfg.Node))
 	}
-	if elsewhere := firstElsewhere(self, s.Facts); elsewhere != "" {
-		problem("%s", elsewhere)
+	for _, end := range s.Facts.Tunnels() {
+		if elsewhere := firstElsewhere(self, s.Facts, end); elsewhere != "" {
+			problem("%s", elsewhere)
+		}
 	}
 	out.Problems = append(out.Problems, p.problems...)
 	out.Problems = append(out.Problems, render.Problems(s)...)
@@ -107,15 +109,19 @@ func (a *Agent) Status() api.Status {
 }
 
 // firstElsewhere says what is wrong if other nodes send their tunnels to an address that
-// is not this machine's: they take the first of a family.
-func firstElsewhere(self state.Node, f state.Facts) string {
-	i := slices.IndexFunc(self.Addresses, func(a netip.Addr) bool { return a.Is4() == f.TunnelAddress.Is4() })
-	if !f.TunnelAddress.IsValid() || i < 0 || self.Addresses[i] == f.TunnelAddress {
+// is not this machine's: they take the first of a family. End is the one that is.
+func firstElsewhere(self state.Node, f state.Facts, end netip.Addr) string {
+	i := slices.IndexFunc(self.Addresses, func(a netip.Addr) bool { return a.Is4() == end.Is4() })
+	if i < 0 || self.Addresses[i] == end {
 		return ""
+	}
+	device := "this machine"
+	if end == f.TunnelAddress {
+		device = f.UnderlayDevice
 	}
 	return fmt.Sprintf("the Node's first InternalIP %s is on no device of this machine, and other nodes send their tunnels there; "+
 		"of %v the first that is here is %s, on %s: put it first in status.addresses (kubelet's --node-ip)",
-		self.Addresses[i], self.Addresses, f.TunnelAddress, f.UnderlayDevice)
+		self.Addresses[i], self.Addresses, end, device)
 }
 
 // crippled tells whether something is refused that no pod can do without.
