@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,7 +83,7 @@ func put(t fataler, conn *openflow.Conn, compiled []flows.Flow) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	add := append(compiled[:len(compiled):len(compiled)],
+	add := append(slices.Clone(compiled),
 		flows.Flow{Table: flows.Classify, Actions: []flows.Action{flows.Goto{Table: flows.EgressAdmin}}},
 		flows.Flow{Table: flows.EgressNAT})
 	if err := conn.Apply(context.Background(), openflow.Change{Remove: old, Add: add}); err != nil {
