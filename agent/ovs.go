@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -95,7 +96,7 @@ func nativeDevices(ovsdb *db.Client) []string {
 			continue
 		}
 		for _, p := range ovsdb.Ports(name) {
-			if p.Type == "" && p.Name != name {
+			if p.Type == "" && p.Name != name && !wire.IsHostName(p.Name) {
 				out = append(out, p.Name)
 			}
 		}

@@ -116,6 +116,16 @@ type PodStatus struct {
 	Addresses []string `json:"addresses"`
 	MAC       string   `json:"mac"`
 	NetNS     string   `json:"netns,omitempty"`
+	// Bridge is where the port is on a second network, with its VLANs; Device the device
+	// that was moved; both are empty on the pod network.
+	Bridge string `json:"bridge,omitempty"`
+	VLAN   int    `json:"vlan,omitempty"`
+	Trunk  []int  `json:"trunk,omitempty"`
+	Device string `json:"device,omitempty"`
+	// IngressRate and EgressRate are what it may receive and send, in bits a second; 0:
+	// as much as there is.
+	IngressRate uint64 `json:"ingressRate,omitempty"`
+	EgressRate  uint64 `json:"egressRate,omitempty"`
 	// IPAM is the plugin that gave the addresses, empty for Sluice itself.
 	IPAM    string    `json:"ipam,omitempty"`
 	Created time.Time `json:"created"`

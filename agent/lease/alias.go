@@ -15,8 +15,8 @@ import (
 // `ip link`, and for an agent that finds the cable and no row: OVSDB was lost. No
 // decision is made by it while there is a row.
 
-// aliasPrefix begins the alias of a cable that is in use.
-const aliasPrefix = "sluice:"
+// AliasPrefix begins the alias of a cable that is in use, and of a device that was moved.
+const AliasPrefix = "sluice:"
 
 // maxAlias is the longest alias in bytes (IFALIASZ less the terminating zero).
 const maxAlias = 255
@@ -48,7 +48,7 @@ func (l Lease) Alias() string {
 		{"pod", podOf(l)},
 		{"uid", l.PodUID},
 	}...)
-	out := aliasPrefix
+	out := AliasPrefix
 	for _, w := range words {
 		word := " " + w[0] + "=" + w[1]
 		if w[1] != "" && len(out)+len(word) <= maxAlias {
@@ -68,7 +68,7 @@ func podOf(l Lease) string {
 // ParseAlias reads an alias. OFPort is the number that was asked for. The pod and its
 // uid may be missing, and the path of the namespace always is: its inode tells it.
 func ParseAlias(port, alias string) (Lease, error) {
-	rest, ours := strings.CutPrefix(alias, aliasPrefix)
+	rest, ours := strings.CutPrefix(alias, AliasPrefix)
 	if !ours {
 		return Lease{}, fmt.Errorf("port %q: alias %q is not one of Sluice's", port, alias)
 	}

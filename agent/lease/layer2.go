@@ -19,6 +19,7 @@ const (
 	keyTrunk       = "sluice-trunk"
 	keyDevice      = "sluice-device"
 	keyDeviceAlias = "sluice-device-alias"
+	keyDeviceUp    = "sluice-device-up"
 	keyGuard       = "sluice-macspoofchk"
 	keyPromiscuous = "sluice-promisc"
 	keyBandwidth   = "sluice-bandwidth"
@@ -38,6 +39,7 @@ var moreKeys = []struct {
 	{keyGuard, "guard", writeGuard, readGuard},
 	{keyTrunk, "trunk", func(l Lease) string { return writeVLANs(l.Layer2.Trunk) }, func(l *Lease, s string) (err error) { l.Layer2.Trunk, err = readVLANs(s); return err }},
 	{keyPromiscuous, "promisc", func(l Lease) string { return truth(l.Layer2.Promiscuous) }, func(l *Lease, _ string) error { l.Layer2.Promiscuous = true; return nil }},
+	{keyDeviceUp, "up", func(l Lease) string { return truth(l.DeviceUp) }, func(l *Lease, _ string) error { l.DeviceUp = true; return nil }},
 	{keyDeviceAlias, "", func(l Lease) string { return l.DeviceAlias }, func(l *Lease, s string) error { l.DeviceAlias = s; return nil }},
 }
 
@@ -157,10 +159,10 @@ func readGuard(l *Lease, s string) error {
 // IPAM plugin runs in between, as dhcp asks by the cable.
 func (l Lease) Incomplete() bool { return l.Layer2.Is() && l.IPAM != "" && len(l.Addresses) == 0 }
 
-// devicePrefix begins the keys of br-sluice's external_ids that are moved devices' rows.
+// devicePrefix begins the keys of external_ids in the Open_vSwitch row that are moved devices' rows.
 const devicePrefix = "sluice-moved-"
 
-// DeviceKey is the key of br-sluice's external_ids that is the row of a moved device,
+// DeviceKey is the key of external_ids in the Open_vSwitch row that is the row of a moved device,
 // which has no port.
 func (l Lease) DeviceKey() string { return devicePrefix + l.Port }
 
@@ -170,7 +172,7 @@ func (l Lease) DeviceValue() string {
 	return string(text)
 }
 
-// Devices reads all moved devices from the bridge's external_ids, and what is wrong with
+// Devices reads all moved devices from the Open_vSwitch row's external_ids, and what is wrong with
 // those that cannot be read.
 func Devices(ids map[string]string) (out []Lease, problems []string) {
 	for _, key := range slices.Sorted(maps.Keys(ids)) {

@@ -51,8 +51,9 @@ type Lease struct {
 	// Layer2 is where it is if not on br-sluice: on a bridge of the operator's, or a
 	// device that was moved. Then nothing of it is in flows.
 	Layer2 conf.Layer2
-	// DeviceAlias is the alias that a moved device had.
+	// DeviceAlias is the alias that a moved device had, DeviceUp whether it was up.
 	DeviceAlias string
+	DeviceUp    bool
 	// Rates are how fast the container may be.
 	Rates conf.Rates
 }

@@ -20,13 +20,16 @@ import (
 
 // add plugs a cable in, in one pass: what it can do at the same time it does at the
 // same time. Whatever fails, nothing is left behind.
-func (p *Plugger) add(ctx context.Context, req *wire.Request, parts *phases) (types.Result, error) {
+func (p *Plugger) add(ctx context.Context, req *wire.Request, parts *phases) (any, error) {
 	r, err := attachment(req)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := previous(r.conf); err != nil {
 		return nil, err
+	}
+	if r.conf.Layer2.Is() {
+		return p.addLayer2(ctx, r, req, parts)
 	}
 	key := r.lease.Key()
 	if !p.attach.lock(ctx.Done(), key) {
@@ -190,7 +193,11 @@ func cableSpec(s state.State, l lease.Lease) (plug.Spec, error) {
 }
 
 func portSpec(l lease.Lease) db.PortSpec {
-	return db.PortSpec{Name: l.Port, OFPortRequest: int(l.OFPort), ExternalIDs: l.ExternalIDs(), Limit: switchLimit(l)}
+	spec := db.PortSpec{Name: l.Port, OFPortRequest: int(l.OFPort), ExternalIDs: l.ExternalIDs(), Limit: switchLimit(l)}
+	if l.Layer2.Is() { // the number is the bridge's matter
+		spec.OFPortRequest, spec.VLANs = 0, layer2VLANs(l)
+	}
+	return spec
 }
 
 // undoBound is how long taking back a failed ADD may take; the request's own time

@@ -3,6 +3,7 @@ package plugging
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -117,6 +118,9 @@ func (t *attachments) reserve(choose func(held map[netip.Addr]string) (lease.Lea
 	defer t.mu.Unlock()
 	held := map[netip.Addr]string{}
 	for key, l := range t.known {
+		if l.Layer2.Is() {
+			continue // the addresses of another network
+		}
 		for _, a := range l.Addresses {
 			held[a] = t.holder(key, l)
 		}
@@ -266,6 +270,14 @@ func (t *attachments) idle(l lease.Lease) bool {
 	return true
 }
 
+// isBusy tells whether a verb is at work on the key.
+func (t *attachments) isBusy(key lease.Key) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, busy := t.busy[key]
+	return busy
+}
+
 // underWay are the host's ends of cables that are being plugged or unplugged.
 func (t *attachments) underWay() map[string]bool {
 	t.mu.Lock()
@@ -292,9 +304,12 @@ func Rows(ovsdb *db.Client) (rows []lease.Lease, problems []string) {
 		switch {
 		case err != nil:
 			problems = append(problems, err.Error())
+		case ours && l.Layer2.Is():
+			problems = append(problems, fmt.Sprintf("port %q is on bridge %q, and its lease is for %q", port.Name, render.Bridge, bridgeOf(l)))
 		case ours:
 			rows = append(rows, l)
 		}
 	}
-	return rows, problems
+	others, more := layer2Rows(ovsdb)
+	return append(rows, others...), append(problems, more...)
 }

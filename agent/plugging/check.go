@@ -48,6 +48,9 @@ func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 	if err != nil {
 		return tryAgain("%v", err)
 	}
+	if l.Layer2.Is() {
+		return p.checkLayer2(ovsdb, req, l, promised)
+	}
 	port, ok := ovsdb.Port(render.Bridge, l.Port)
 	switch {
 	case !ok:

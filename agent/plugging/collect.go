@@ -7,7 +7,6 @@ import (
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/flows/render"
-	"github.com/sluice-cni/sluice/ovs/db"
 )
 
 // Collect puts right what nobody says: a lease whose cable has gone (its container's
@@ -34,7 +33,7 @@ func (p *Plugger) Collect(ctx context.Context) error {
 	for _, end := range ends {
 		there[end.Name] = true
 	}
-	errs := []error{p.sweep(ends)}
+	errs := []error{p.sweep(ends), p.tendDevices(settled, there)}
 	if _, err := ovsdb.SweepLimits(ctx); err != nil {
 		errs = append(errs, err)
 	}
@@ -45,9 +44,10 @@ func (p *Plugger) Collect(ctx context.Context) error {
 				return nil
 			}
 			p.log.Warn("somebody deleted a pod's port; it is put back", "port", l.Port, "holder", l.Holder())
-			return ovsdb.AddPort(ctx, render.Bridge, portSpec(l), db.BridgeNote{})
+			return putBack(ctx, ovsdb, l)
 		}))
 	}
+	errs = append(errs, p.tendLayer2(ctx, ovsdb))
 	for l, why := range p.dead(settled, there) {
 		errs = append(errs, p.collectOne(ctx, l, why))
 	}

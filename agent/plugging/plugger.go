@@ -51,6 +51,7 @@ type Plugger struct {
 	log     *slog.Logger
 	attach  *attachments
 	life    *life
+	devices *devices
 	metrics *Metrics
 	unplugs sync.WaitGroup // ends of links under way
 
@@ -61,7 +62,7 @@ type Plugger struct {
 
 // New makes the node's plugger, which knows of no attachment before See.
 func New(node Node, log *slog.Logger) *Plugger {
-	return &Plugger{node: node, log: log, attach: newAttachments(), life: newLife(), metrics: newMetrics()}
+	return &Plugger{node: node, log: log, attach: newAttachments(), life: newLife(), devices: newDevices(), metrics: newMetrics()}
 }
 
 // See takes in what OVSDB holds, and returns what is wrong with rows that cannot be
@@ -92,7 +93,7 @@ func (p *Plugger) Attachments() []state.Attachment {
 	older := superseded(list)
 	out := make([]state.Attachment, 0, len(list))
 	for _, l := range list {
-		if !older[l.Key()] {
+		if !older[l.Key()] && !l.Layer2.Is() {
 			out = append(out, l.Attachment)
 		}
 	}

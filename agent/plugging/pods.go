@@ -17,6 +17,8 @@ func (p *Plugger) Pods() []api.PodStatus {
 		s := api.PodStatus{
 			Network: l.Network, IfName: l.IfName, ContainerID: l.ContainerID, Port: l.Port, OFPort: l.OFPort,
 			MAC: l.MAC, NetNS: l.NetNS, IPAM: l.IPAM, Created: time.Unix(0, l.Created), State: a.state, Reason: a.reason,
+			Bridge: l.Layer2.Bridge, VLAN: l.Layer2.VLAN, Trunk: l.Layer2.Trunk, Device: l.Layer2.Device,
+			IngressRate: l.Rates.Ingress.Bits, EgressRate: l.Rates.Egress.Bits,
 		}
 		if l.PodName != "" {
 			s.Pod = l.PodNamespace + "/" + l.PodName

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/cni/plug"
-	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
 
@@ -44,7 +43,7 @@ func (p *Plugger) recoverCables(ctx context.Context, ovsdb *db.Client) error {
 			p.log.Warn("a cable's pod is known by its uid alone: no policy can select it", "port", end.Name, "uid", l.PodUID)
 		}
 		p.log.Warn("a pod's row is lost; it is written again from its cable", "port", l.Port, "holder", l.Holder(), "addresses", l.Addresses)
-		if err := ovsdb.AddPort(ctx, render.Bridge, portSpec(l), db.BridgeNote{}); err != nil && !errors.Is(err, db.ErrExists) {
+		if err := putBack(ctx, ovsdb, l); err != nil && !errors.Is(err, db.ErrExists) {
 			errs = append(errs, fmt.Errorf("recover port %s of %s: %w", l.Port, l.Holder(), err))
 			continue
 		}

@@ -96,8 +96,13 @@ func do(command string, config []byte, id identity) (json.RawMessage, *wire.Erro
 		Client:      version,
 		Receipt:     true,
 	}
-	if id.IPAM.Type == "" {
+	switch {
+	case id.IPAM.Type == "":
 		return askAgent(req, id, v)
+	case id.layer2() && command == wire.Add:
+		return addLayer2(req, id, v)
+	case id.layer2() && command == wire.Del:
+		return delLayer2(req, id, v)
 	}
 	return withIPAM(req, id, v)
 }
@@ -190,6 +195,8 @@ type identity struct {
 	CNIVersion string `json:"cniVersion"`
 	Name       string `json:"name"`
 	Socket     string `json:"socket"`
+	Bridge     string `json:"bridge"`
+	Device     string `json:"device"`
 	IPAM       struct {
 		Type string `json:"type"`
 	} `json:"ipam"`

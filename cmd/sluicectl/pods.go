@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/flows/render"
 )
 
 func podsCommand(client func() *api.Client) *cobra.Command {
@@ -43,16 +44,34 @@ const shownID = 13
 
 func printPods(out io.Writer, list []api.PodStatus, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "POD\tNETWORK\tINTERFACE\tCONTAINER\tOFPORT\tADDRESSES\tMAC\tAGE\tSTATE")
+	fmt.Fprintln(w, "POD\tNETWORK\tINTERFACE\tCONTAINER\tON\tOFPORT\tADDRESSES\tMAC\tAGE\tSTATE")
 	for _, p := range list {
 		state := p.State
 		if p.Reason != "" {
 			state += ": " + p.Reason
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.*s\t%d\t%s\t%s\t%s\t%s\n", cmp.Or(p.Pod, "-"), p.Network, p.IfName, shownID, p.ContainerID,
-			p.OFPort, strings.Join(p.Addresses, ","), p.MAC, age(now.Sub(p.Created)), state)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.*s\t%s\t%d\t%s\t%s\t%s\t%s\n", cmp.Or(p.Pod, "-"), p.Network, p.IfName, shownID, p.ContainerID,
+			place(p), p.OFPort, strings.Join(p.Addresses, ","), p.MAC, age(now.Sub(p.Created)), state)
 	}
 	return w.Flush()
+}
+
+// place is the bridge on which the port is, with its VLANs, or the device.
+func place(p api.PodStatus) string {
+	switch {
+	case p.Device != "":
+		return "device " + p.Device
+	case p.Bridge == "":
+		return render.Bridge
+	}
+	out := p.Bridge
+	if p.VLAN != 0 {
+		out += fmt.Sprintf(" vlan %d", p.VLAN)
+	}
+	if n := len(p.Trunk); n > 0 {
+		out += fmt.Sprintf(" trunk of %d", n)
+	}
+	return out
 }
 
 // age is a duration in its largest unit, as kubectl writes it.

@@ -154,8 +154,11 @@ func (c *Cable) inside() error {
 }
 
 // host is an address as a prefix of its whole length.
-func host(a netip.Addr) *net.IPNet {
-	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
+func host(a netip.Addr) *net.IPNet { return network(netip.PrefixFrom(a, a.BitLen())) }
+
+// network is the library's form of a prefix.
+func network(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 // everything is the default route's destination, of the family of a.

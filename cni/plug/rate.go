@@ -54,7 +54,7 @@ func limitOf(h *netlink.Handle, link netlink.Link) (uint64, error) {
 		return 0, fmt.Errorf("list qdiscs: %w", err)
 	}
 	for _, q := range list {
-		if t, ok := q.(*netlink.Tbf); ok && t.Parent == netlink.HANDLE_ROOT {
+		if t, ok := q.(*netlink.Tbf); ok && t.Handle == netlink.MakeHandle(limitHandle, 0) {
 			return t.Rate * 8, nil
 		}
 	}

@@ -37,6 +37,10 @@ type Request struct {
 	// IPAM is the result of the IPAM plugin that the configuration names, which the
 	// executable has run; only ADD has it, and only where there is such a plugin.
 	IPAM json.RawMessage `json:"ipam,omitempty"`
+	// Prepare makes an ADD of a second network plug the cable in and no more: the
+	// executable then runs the IPAM plugin, which may need the cable (dhcp does), and asks
+	// for the rest by an ADD with its result.
+	Prepare bool `json:"prepare,omitempty"`
 	// TimeoutMS is how many milliseconds the client will wait for the response,
 	// counted from when it was sent; 0 if it does not say.
 	TimeoutMS int64 `json:"timeoutMS,omitempty"`

@@ -1,0 +1,210 @@
+package plugging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/db"
+)
+
+// cutShort is after how long an ADD that the executable has not gone on with has ended.
+const cutShort = 2 * time.Minute
+
+// layer2Rows are the rows of second networks: ports of ours on other bridges, and devices.
+func layer2Rows(ovsdb *db.Client) (rows []lease.Lease, problems []string) {
+	for _, bridge := range ovsdb.Bridges() {
+		if bridge == render.Bridge {
+			continue
+		}
+		for _, port := range ovsdb.Ports(bridge) {
+			if !wire.IsHostName(port.Name) {
+				continue
+			}
+			l, ours, err := lease.Parse(port.Name, port.OFPort, port.ExternalIDs)
+			switch {
+			case err != nil:
+				problems = append(problems, err.Error())
+			case ours && l.Layer2.Bridge != bridge:
+				problems = append(problems, fmt.Sprintf("port %q is on bridge %q, and its lease is for %q", port.Name, bridge, bridgeOf(l)))
+			case ours:
+				rows = append(rows, l)
+			}
+		}
+	}
+	devices, more := lease.Devices(ovsdb.OpenvSwitchExternalIDs())
+	return append(rows, devices...), append(problems, more...)
+}
+
+// putBack writes an attachment's row again that somebody deleted.
+func putBack(ctx context.Context, ovsdb *db.Client, l lease.Lease) error {
+	if l.Layer2.Device != "" {
+		return ovsdb.SetOpenvSwitchExternalIDs(ctx, map[string]string{l.DeviceKey(): l.DeviceValue()}, nil)
+	}
+	err := ovsdb.AddPort(ctx, bridgeOf(l), portSpec(l), db.BridgeNote{})
+	if l.Layer2.Is() && errors.Is(err, db.ErrNoBridge) {
+		return nil // it is the operator's to make; the port follows
+	}
+	return err
+}
+
+// tendLayer2 keeps ports and guards of second networks what they were made, and ends what
+// was cut short.
+func (p *Plugger) tendLayer2(ctx context.Context, ovsdb *db.Client) error {
+	var errs []error
+	for _, l := range p.attach.all() {
+		if l.Incomplete() && time.Since(time.Unix(0, l.Created)) > cutShort {
+			errs = append(errs, p.collectOne(ctx, l, "its ADD was cut short"))
+			continue
+		}
+		if l.Layer2.Bridge == "" {
+			continue
+		}
+		errs = append(errs, p.attach.undisturbed(l, func() error { return p.tendPort(ctx, ovsdb, l) }))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Plugger) tendPort(ctx context.Context, ovsdb *db.Client, l lease.Lease) error {
+	if _, ok := ovsdb.Port(l.Layer2.Bridge, l.Port); !ok {
+		return nil
+	}
+	vlans, limit := ovsdb.PortSettings(l.Port)
+	if !reflect.DeepEqual(vlans, layer2VLANs(l)) || limit != *switchLimit(l) {
+		p.log.Warn("somebody changed a port of ours; it is put right", "port", l.Port, "bridge", l.Layer2.Bridge, "holder", l.Holder())
+		if _, err := ovsdb.EnsurePort(ctx, l.Layer2.Bridge, portSpec(l), db.BridgeNote{}); err != nil {
+			return err
+		}
+	}
+	if !l.Layer2.SpoofGuard {
+		return nil
+	}
+	guarded, err := plug.Guarded(l.Port)
+	if err != nil || guarded {
+		return nil // it is being taken away, or all is well
+	}
+	bridge, _ := ovsdb.Bridge(l.Layer2.Bridge)
+	p.log.Warn("somebody took the guard of a cable away; it is put back", "port", l.Port, "holder", l.Holder())
+	return setGuard(l, bridge.DatapathType == "netdev")
+}
+
+// checkLayer2 is CHECK on a second network.
+func (p *Plugger) checkLayer2(ovsdb *db.Client, req *wire.Request, l lease.Lease, promised *types100.Result) error {
+	if err := keepsPromise(promised, req, l); err != nil {
+		return err
+	}
+	hostIndex := -1
+	if l.Layer2.Device == "" {
+		host, err := checkPort(ovsdb, l)
+		if err != nil {
+			return err
+		}
+		hostIndex = host.Index
+	}
+	in, err := inspected(req)
+	if err != nil {
+		return err
+	}
+	own := promised.Interfaces[ownInterface(promised, req)]
+	if err := layer2Differs(in, hostIndex, l, own); err != nil {
+		return err
+	}
+	if err := dressingDiffers(in, l, promised); err != nil || l.Layer2.Device != "" {
+		return err
+	}
+	return ratesDiffer(ovsdb, in, l)
+}
+
+// checkPort looks at the row, the host end and the guard.
+func checkPort(ovsdb *db.Client, l lease.Lease) (plug.HostEnd, error) {
+	port, ok := ovsdb.Port(l.Layer2.Bridge, l.Port)
+	switch {
+	case !ok:
+		return plug.HostEnd{}, differs("the row in OVSDB", "port "+l.Port+" of bridge "+l.Layer2.Bridge, "none")
+	case port.OFPort <= 0:
+		return plug.HostEnd{}, differs("the OVS port "+l.Port, "an OpenFlow port number", fmt.Sprintf("%d %s", port.OFPort, port.Error))
+	}
+	if vlans, _ := ovsdb.PortSettings(l.Port); !reflect.DeepEqual(vlans, layer2VLANs(l)) {
+		return plug.HostEnd{}, differs("the VLANs of port "+l.Port, fmt.Sprintf("%+v", *layer2VLANs(l)), fmt.Sprintf("%+v", vlans))
+	}
+	host, err := plug.Find(l.Port)
+	switch {
+	case errors.Is(err, plug.ErrNoInterface):
+		return host, differs("the cable's end on the host", "link "+l.Port, "none")
+	case err != nil:
+		return host, err
+	case !host.Up:
+		return host, differs("link "+l.Port, "it up", "it down")
+	}
+	if guarded, err := plug.Guarded(l.Port); err != nil || guarded != l.Layer2.SpoofGuard {
+		return host, differs("the spoof guard of "+l.Port, fmt.Sprint(l.Layer2.SpoofGuard), fmt.Sprint(guarded))
+	}
+	return host, nil
+}
+
+// inspected is the container's interface.
+func inspected(req *wire.Request) (*plug.Interface, error) {
+	in, err := plug.Inspect(req.NetNS, req.IfName)
+	var gone *plug.NetNSError
+	switch {
+	case errors.As(err, &gone):
+		return nil, cniError(err)
+	case errors.Is(err, plug.ErrNoInterface):
+		return nil, differs("the container", "interface "+req.IfName, "none")
+	}
+	return in, err
+}
+
+func layer2Differs(in *plug.Interface, hostIndex int, l lease.Lease, promised *types100.Interface) error {
+	name := "interface " + l.IfName
+	switch {
+	case hostIndex >= 0 && (in.Kind != "veth" || in.HostIndex != hostIndex):
+		return differs(name, "the other end of "+l.Port, "another "+in.Kind)
+	case !in.Up:
+		return differs(name, "it up", "it down")
+	case in.MAC.String() != l.MAC:
+		return differs("the MAC of "+name, l.MAC, in.MAC.String())
+	case promised.Mtu != 0 && in.MTU != promised.Mtu:
+		return differs("the MTU of "+name, fmt.Sprint(promised.Mtu), fmt.Sprint(in.MTU))
+	}
+	return nil
+}
+
+// dressingDiffers holds addresses and routes against the ADD's result. A route that is by
+// none of its subnets is another interface's.
+func dressingDiffers(in *plug.Interface, l lease.Lease, promised *types100.Result) error {
+	var own []netip.Prefix
+	for _, ip := range promised.IPs {
+		p, ok := prefixOf(&ip.Address)
+		if !ok || !slices.Contains(l.Addresses, p.Addr()) {
+			continue
+		}
+		own = append(own, p)
+		if !slices.Contains(in.Addresses, p) {
+			return differs("the addresses of interface "+l.IfName, p.String(), fmt.Sprint(in.Addresses))
+		}
+	}
+	for _, r := range promised.Routes {
+		dst, ok := prefixOf(&r.Dst)
+		via, known := netip.AddrFromSlice(net.IP(r.GW))
+		via = via.Unmap()
+		if !ok || !known || !slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Contains(via) }) {
+			continue
+		}
+		if want := (plug.Route{Dst: dst.Masked(), Via: via}); !slices.Contains(in.Routes, want) {
+			return differs("the routes by interface "+l.IfName, want.String(), fmt.Sprint(in.Routes))
+		}
+	}
+	return nil
+}
