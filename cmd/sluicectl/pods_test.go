@@ -27,9 +27,9 @@ func TestPodsAreATable(t *testing.T) {
 			MAC: "06:00:00:00:00:01", Created: now.Add(-3 * time.Second), State: api.PodPlugged,
 		},
 	}, now)
-	const want = `POD        NETWORK  INTERFACE  CONTAINER      ON                       OFPORT  ADDRESSES           MAC                AGE  STATE
-shop/cart  sluice   eth0       0123456789abc  br-sluice                258     10.244.1.2,fd00::2  0a:58:0a:f4:01:02  1h   plugged
--          sluice   eth0       c1             br-sluice                259     10.244.1.3          0a:58:0a:f4:01:03  3s   orphan: its Pod is gone
+	const want = `POD        NETWORK  INTERFACE  CONTAINER      ON                        OFPORT  ADDRESSES           MAC                AGE  STATE
+shop/cart  sluice   eth0       0123456789abc  br-sluice                 258     10.244.1.2,fd00::2  0a:58:0a:f4:01:02  1h   plugged
+-          sluice   eth0       c1             br-sluice                 259     10.244.1.3          0a:58:0a:f4:01:03  3s   orphan: its Pod is gone
 -          lan      net1       c1             br-lan vlan 7 trunk of 2  3                           06:00:00:00:00:01  3s   plugged
 `
 	if diff := cmp.Diff(want, out.String()); err != nil || diff != "" {
