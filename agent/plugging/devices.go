@@ -49,9 +49,16 @@ func (d *devices) put(key lease.Key, a *plug.Away) {
 func device(l lease.Lease) (plug.Device, error) {
 	mac, err := net.ParseMAC(l.MAC)
 	return plug.Device{
-		Name: l.Layer2.Device, Passing: "sld" + strings.TrimPrefix(l.Port, "slc"), Alias: l.Alias(), OwnAlias: l.DeviceAlias,
+		Name: l.Layer2.Device, Passing: "sld" + strings.TrimPrefix(l.Port, "slc"), Alias: deviceAlias(l), OwnAlias: l.DeviceAlias,
 		MAC: mac, MTU: l.MTU, Up: l.DeviceUp, NetNS: l.NetNS, IfName: l.IfName,
 	}, err
+}
+
+// deviceAlias is what the device bears while it is away. It is set before there are
+// addresses, and stays.
+func deviceAlias(l lease.Lease) string {
+	l.Addresses = nil
+	return l.Alias()
 }
 
 // takeDevice moves the device into the container. Its row is written before.
@@ -72,7 +79,7 @@ func (p *Plugger) takeDevice(ctx context.Context, ovsdb *db.Client, l lease.Leas
 		return l, err
 	}
 	l.MAC, l.MTU, l.DeviceAlias, l.DeviceUp = d.MAC.String(), d.MTU, d.OwnAlias, d.Up
-	d.Alias = l.Alias()
+	d.Alias = deviceAlias(l)
 	if err := p.writeRow(ctx, ovsdb, l); err != nil {
 		return l, err
 	}

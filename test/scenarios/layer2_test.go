@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 	"github.com/vishvananda/netlink"
 
 	"github.com/sluice-cni/sluice/agent/api"
@@ -124,33 +125,30 @@ func TestPodsOnAnOperatorsVLAN(t *testing.T) {
 			t.Errorf("%s reaches %s: %v", c.from, c.to, got)
 		}
 	}
-	// The trunk's own sub-interfaces.
-	tag := func(id int, address string) {
-		t.Helper()
-		err := netns.Do(spaces["trunk"], func() error {
-			name := fmt.Sprintf("net1.%d", id)
-			for _, args := range [][]string{
-				{"link", "add", "link", "net1", "name", name, "type", "vlan", "id", fmt.Sprint(id)},
-				{"link", "set", name, "up"},
-				{"address", "add", address, "dev", name},
-			} {
-				if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-					return fmt.Errorf("%v: %s", args, out)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+	trunk, b7, b8, plain2 := openDevice(t, spaces["trunk"], "net1"), openDevice(t, spaces["b7"], "net1"), openDevice(t, spaces["b8"], "net1"), openDevice(t, spaces["plain2"], "net1")
+	for _, c := range []struct {
+		what     string
+		from, to *device
+		tag      uint16
+		want     bool
+	}{
+		{"VLAN 7 out of the trunk", trunk, b7, 7, true},
+		{"VLAN 8 out of the trunk, which does not name it", trunk, b8, 8, false},
+		{"no VLAN out of the trunk", trunk, plain2, 0, false},
+		{"VLAN 7 into the trunk", b7, trunk, 0, true},
+		{"VLAN 8 into the trunk", b8, trunk, 0, false},
+		{"a tag into an access port", b7, b8, 8, false},
+		{"a tag into a port without a VLAN", plain2, b8, 8, false},
+	} {
+		text := unique("trunk")
+		c.from.send(t, broadcast(t, c.from.mac, c.tag, text))
+		wait := 2 * time.Second
+		if !c.want {
+			wait = 300 * time.Millisecond
 		}
-	}
-	tag(7, "10.99.0.7/24")
-	if !sees(t, spaces["trunk"], "net1.7", "10.99.0.2") {
-		t.Error("the trunk does not carry VLAN 7")
-	}
-	tag(8, "10.99.0.8/24")
-	if sees(t, spaces["trunk"], "net1.8", "10.99.0.3") {
-		t.Error("the trunk carries VLAN 8, which it does not name")
+		if got := c.to.hear(t, wait, payload(text)); got != c.want {
+			t.Errorf("%s: heard %v", c.what, got)
+		}
 	}
 	// Nothing of it is on br-sluice, nor has br-lan got flows.
 	if out := vsctlOn(t, l, n1, "list-ports", "br-sluice"); strings.Contains(out, "slc") {
@@ -231,27 +229,339 @@ func TestThreeInterfacesOfOnePod(t *testing.T) {
 	noTraceLeft(t, l, n)
 }
 
-// spare makes a device on the node, as another network card would be.
-func spare(t *testing.T, l *lab.Lab, n lab.NodeListing, name string) (mac string) {
+// broadcast is a frame to all with this payload, with a tag if it is not 0.
+func broadcast(t *testing.T, from net.HardwareAddr, tag uint16, text string) []byte {
 	t.Helper()
-	on(t, l, "node/"+n.Name, "ip", "link", "add", name, "mtu", "1400", "type", "macvlan")
-	on(t, l, "node/"+n.Name, "ip", "link", "set", name, "up", "alias", "the operator's")
-	return macOn(t, n.Netns, name)
+	all := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	const experimental = 0x88b5 // IEEE 802, local experimental ethertype 1
+	if tag == 0 {
+		return serialize(t, &layers.Ethernet{SrcMAC: from, DstMAC: all, EthernetType: experimental}, gopacket.Payload(text))
+	}
+	return serialize(t, &layers.Ethernet{SrcMAC: from, DstMAC: all, EthernetType: layers.EthernetTypeDot1Q},
+		&layers.Dot1Q{VLANIdentifier: tag, Type: experimental}, gopacket.Payload(text))
 }
 
-func macOn(t *testing.T, sandbox, name string) (mac string) {
-	t.Helper()
-	err := netns.Do(sandbox, func() error {
-		link, err := netlink.LinkByName(name)
-		if err == nil {
-			mac = link.Attrs().HardwareAddr.String()
+// TestTheSpoofGuardOfASecondNetwork: with macspoofchk only the own MAC and those allowed
+// leave, whatever the bridge's flows are, which stay as they were; without it, any.
+func TestTheSpoofGuardOfASecondNetwork(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n := node(t, l, "n1")
+	lan(t, l, n)
+	ofctl(t, l, "node/n1", "add-flow", "unix:"+n.OVSRunDir+"/br-lan.mgmt", "priority=7,actions=normal")
+	before := ofctl(t, l, "node/n1", "dump-flows", "--no-stats", "unix:"+n.OVSRunDir+"/br-lan.mgmt")
+	open := func(id, more string) (*device, call) {
+		t.Helper()
+		c := call{container: id, netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n, more)}
+		plugged(t, n, c)
+		return openDevice(t, c.netns, "net1"), c
+	}
+	ear, earCall := open("ear", `,"promiscMode":true`)
+	guarded, guardedCall := open("guarded", `,"macspoofchk":true,"allowed":["00:00:5e:00:01:07","00:00:5e:00:01:08"]`)
+	free, freeCall := open("free", "")
+	check := func(when string) {
+		t.Helper()
+		for _, c := range []struct {
+			what string
+			by   *device
+			mac  net.HardwareAddr
+			want bool
+		}{
+			{"its own", guarded, guarded.mac, true},
+			{"one that is allowed", guarded, mustMAC("00:00:5e:00:01:07"), true},
+			{"the other that is allowed", guarded, mustMAC("00:00:5e:00:01:08"), true},
+			{"one that differs at its end", guarded, mustMAC("00:00:5e:00:01:09"), false},
+			{"one that differs at its beginning", guarded, mustMAC("02:00:5e:00:01:07"), false},
+			{"another's", guarded, free.mac, false},
+			{"another's without a guard", free, mustMAC("02:00:00:00:00:99"), true},
+		} {
+			for _, tag := range []uint16{0} {
+				text := unique("guard")
+				c.by.send(t, broadcast(t, c.mac, tag, text))
+				wait := 2 * time.Second
+				if !c.want {
+					wait = 300 * time.Millisecond
+				}
+				if got := ear.hear(t, wait, payload(text)); got != c.want {
+					t.Errorf("%s: %s: heard %v", when, c.what, got)
+				}
+			}
 		}
-		return err
+	}
+	check("at first")
+	// Who may remove it from the host has it back in a moment.
+	port := podsOf(t, n)["guarded"].Port
+	for _, cmd := range [][]string{{"ip", "link", "set", port, "xdpgeneric", "off"}, {"tc", "qdisc", "del", "dev", port, "clsact"}} {
+		_, _ = l.Exec(testContext(t), "node/n1", cmd...) // one of them is what this datapath has
+	}
+	eventually(t, "the guard is back", func() error {
+		text := unique("guard")
+		guarded.send(t, broadcast(t, free.mac, 0, text))
+		if ear.hear(t, 200*time.Millisecond, payload(text)) {
+			return errNotYet
+		}
+		return nil
+	})
+	check("after it was taken away")
+	if after := ofctl(t, l, "node/n1", "dump-flows", "--no-stats", "unix:"+n.OVSRunDir+"/br-lan.mgmt"); after != before {
+		t.Errorf("br-lan's flows were\n%s and are\n%s", before, after)
+	}
+	for _, c := range []call{earCall, guardedCall, freeCall} {
+		unplugged(t, n, c)
+	}
+	noTraceLeft(t, l, n)
+}
+
+// TestWhatASecondNetworkNeedsIsNamed where it is missing, and nothing is left.
+func TestWhatASecondNetworkNeedsIsNamed(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n := node(t, l, "n1")
+	ns := ovstest.NewNamespace(t).Path
+	for _, c := range []struct {
+		more string
+		code uint
+		says string
+	}{
+		{`"bridge":"br-none"`, 11, `bridge: Open vSwitch has no bridge "br-none": make it`},
+		{`"device":"none0"`, 11, `device: the host has no device "none0"`},
+		{`"device":"sluice0"`, 7, `device: expected a device that the node can do without, found "sluice0"`},
+		{`"bridge":"br-sluice"`, 7, `br-sluice is Sluice's own`},
+	} {
+		a := cni(t, n, call{verb: "ADD", container: "c1", netns: ns, ifname: "net1", conf: confWith(n, c.more)})
+		if !a.failed || a.Code != c.code || !strings.Contains(a.Msg, c.says) {
+			t.Errorf("%s: %s", c.more, a.text)
+		}
+		noTraceLeft(t, l, n)
+	}
+	// An IPAM plugin that fails when the cable is there.
+	lan(t, l, n)
+	reference, err := referencePlugins()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := cni(t, n, call{verb: "ADD", container: "c1", netns: ns, ifname: "net1", path: reference, conf: lanConf(n, `,"ipam":{"type":"host-local","ranges":[]}`)})
+	if !a.failed || !strings.Contains(a.Msg, "IPAM plugin host-local: ") {
+		t.Errorf("%s", a.text)
+	}
+	noTraceLeft(t, l, n)
+}
+
+// TestASecondNetworkIsCollected: by GC, when its namespace is gone, and its row is put back
+// when somebody deletes the port, the bridge, or all of OVSDB.
+func TestASecondNetworkIsCollected(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n := node(t, l, "n1")
+	lan(t, l, n)
+	a, b := ovstest.NewNamespace(t), ovstest.NewNamespace(t)
+	conf := func(id int) string {
+		return lanConf(n, fmt.Sprintf(`,"vlan":7,"bandwidth":{"ingressRate":50000000}`)+static(fmt.Sprintf("10.99.0.%d/24", id)))
+	}
+	plugged(t, n, call{container: "a", netns: a.Path, ifname: "net1", conf: conf(1)})
+	plugged(t, n, call{container: "b", netns: b.Path, ifname: "net1", conf: conf(2)})
+	talks := func(what string) {
+		t.Helper()
+		eventually(t, what, func() error {
+			if !sees(t, a.Path, "net1", "10.99.0.2") {
+				return errNotYet
+			}
+			return nil
+		})
+		if tag := vsctlOn(t, l, n, "get", "port", podsOf(t, n)["a"].Port, "tag"); tag != "7" {
+			t.Errorf("%s: tag %s", what, tag)
+		}
+	}
+	talks("at first")
+	port := podsOf(t, n)["a"].Port
+	vsctlOn(t, l, n, "set", "port", port, "tag=9")
+	eventually(t, "the VLAN is put right", func() error {
+		if vsctlOn(t, l, n, "get", "port", port, "tag") != "7" {
+			return errNotYet
+		}
+		return nil
+	})
+	vsctlOn(t, l, n, "del-port", "br-lan", port)
+	talks("after its port was deleted")
+	vsctlOn(t, l, n, "del-br", "br-lan")
+	lan(t, l, n)
+	talks("after its bridge was deleted and made again")
+	gc := strings.TrimSuffix(conf(1), "}") + `,"cni.dev/valid-attachments":[{"containerID":"b","ifname":"net1"}]}`
+	reference, err := referencePlugins()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := cni(t, n, call{verb: "GC", conf: gc, path: reference}); g.failed {
+		t.Error(g.text)
+	}
+	if p := podsOf(t, n); len(p) != 1 || p["b"].IfName != "net1" {
+		t.Errorf("after GC: %+v", p)
+	}
+	b.Delete()
+	noTraceLeft(t, l, n)
+}
+
+// spare makes a device on the node, as another network card would be, with something at
+// its other end that has the address 10.97.0.1.
+func spare(t *testing.T, l *lab.Lab, n lab.NodeListing) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"link", "add", "spare0", "mtu", "1400", "type", "veth", "peer", "name", "spare1"},
+		{"link", "set", "spare0", "up", "alias", "the operator's"},
+		{"link", "set", "spare1", "up"},
+		{"address", "add", "10.97.0.1/24", "dev", "spare1"},
+	} {
+		on(t, l, "node/"+n.Name, append([]string{"ip"}, args...)...)
+	}
+}
+
+// home tells what the device is like on the node.
+func home(t *testing.T, n lab.NodeListing) string {
+	t.Helper()
+	out := "away"
+	err := netns.Do(n.Netns, func() error {
+		link, err := netlink.LinkByName("spare0")
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		a := link.Attrs()
+		out = fmt.Sprintf("%s mtu %d %s %q", a.HardwareAddr, a.MTU, map[bool]string{true: "up", false: "down"}[a.Flags&net.FlagUp != 0], a.Alias)
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return mac
+	return out
 }
 
-var _ = []any{net.ParseMAC, os.Getpid, time.Second, slow.Bound}
+// TestAMovedDeviceComesHome after DEL, after GC, when the namespace vanishes, when the agent
+// was away meanwhile, and when the kernel has brought it home under another name: as it was.
+func TestAMovedDeviceComesHome(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n := node(t, l, "n1")
+	spare(t, l, n)
+	before := home(t, n)
+	conf := strings.Replace(confWith(n, `"device":"spare0"`+static("10.97.0.2/24")), `"name":"sluice"`, `"name":"card"`, 1)
+	lend := func() (*ovstest.Namespace, call) {
+		t.Helper()
+		ns := ovstest.NewNamespace(t)
+		c := call{container: "lent", netns: ns.Path, ifname: "net1", conf: conf}
+		plugged(t, n, c)
+		if !sees(t, ns.Path, "net1", "10.97.0.1") || home(t, n) != "away" {
+			t.Fatalf("the device is %s", home(t, n))
+		}
+		return ns, c
+	}
+	isHome := func(what string) {
+		t.Helper()
+		eventually(t, what+": the device is home", func() error {
+			if h := home(t, n); h != before {
+				return errors.New(h)
+			}
+			return nil
+		})
+	}
+	t.Run("DEL", func(t *testing.T) {
+		_, c := lend()
+		other := c
+		other.verb, other.container, other.netns = "ADD", "other", ovstest.NewNamespace(t).Path
+		if a := cni(t, n, other); !a.failed {
+			t.Errorf("lent twice: %s", a.text)
+		}
+		unplugged(t, n, c)
+		if h := home(t, n); h != before {
+			t.Errorf("right after DEL it is %s, was %s", h, before)
+		}
+		unplugged(t, n, c)
+	})
+	t.Run("DEL after the pod renamed and changed it", func(t *testing.T) {
+		ns, c := lend()
+		err := netns.Do(ns.Path, func() error {
+			for _, args := range [][]string{{"link", "set", "net1", "down"}, {"link", "set", "net1", "name", "mine", "address", "02:00:00:00:00:09", "mtu", "1300"}} {
+				if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+					return fmt.Errorf("%s", out)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		unplugged(t, n, c)
+		isHome("DEL")
+	})
+	t.Run("GC", func(t *testing.T) {
+		lend()
+		reference, err := referencePlugins()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g := cni(t, n, call{verb: "GC", path: reference, conf: strings.TrimSuffix(conf, "}") + `,"cni.dev/valid-attachments":[]}`}); g.failed {
+			t.Error(g.text)
+		}
+		isHome("GC")
+	})
+	t.Run("a namespace that vanished", func(t *testing.T) {
+		ns, _ := lend()
+		end := inhabited(t, ns.Path)
+		eventually(t, "the agent has seen its process", func() error {
+			time.Sleep(3 * time.Second)
+			return nil
+		})
+		if err := netns.Delete(filepath.Base(ns.Path)); err != nil {
+			t.Fatal(err)
+		}
+		end()
+		within(t, slow.Bound(40*time.Second), "the device is home", func() error {
+			if h := home(t, n); h != before {
+				return errors.New(h)
+			}
+			return nil
+		})
+	})
+	// What the kernel does with a physical device when its namespace ends, wherever the
+	// node is: it moves it, under the name that it has, and down.
+	returned := func(ns *ovstest.Namespace) {
+		t.Helper()
+		err := netns.Do(ns.Path, func() error {
+			out, err := exec.Command("ip", "link", "set", "net1", "netns", filepath.Base(n.Netns)).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%s", out)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("the kernel brings it home under the pod's name", func(t *testing.T) {
+		ns, _ := lend()
+		returned(ns)
+		isHome("by itself")
+	})
+	t.Run("a DEL while the agent is away, and then the kernel", func(t *testing.T) {
+		ns, c := lend()
+		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+			t.Fatal(err)
+		}
+		unplugged(t, n, c)
+		returned(ns)
+		ns.Delete()
+		restarted(t, l, n, lab.Agent)
+		isHome("the agent is back")
+	})
+	t.Run("an agent that starts again", func(t *testing.T) {
+		_, c := lend()
+		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+			t.Fatal(err)
+		}
+		restarted(t, l, n, lab.Agent)
+		if h := home(t, n); h != "away" {
+			t.Errorf("it came home: %s", h)
+		}
+		unplugged(t, n, c)
+		isHome("DEL")
+	})
+	on(t, l, "node/n1", "ip", "link", "del", "spare0")
+	noTraceLeft(t, l, n)
+}

@@ -35,7 +35,7 @@ var referencePlugins = sync.OnceValues(func() (string, error) {
 	}
 	atExit = append(atExit, func() { os.RemoveAll(dir) })
 	args := []string{"install", "-trimpath"}
-	for _, name := range []string{"main/loopback", "meta/portmap", "meta/tuning", "meta/firewall", "ipam/host-local", "ipam/static"} {
+	for _, name := range []string{"main/loopback", "meta/portmap", "meta/tuning", "meta/firewall", "meta/bandwidth", "ipam/host-local", "ipam/static", "ipam/dhcp"} {
 		args = append(args, fmt.Sprintf("%s/plugins/%s@%s", pluginsModule, name, strings.TrimSpace(string(version))))
 	}
 	cmd := exec.Command("go", args...)
