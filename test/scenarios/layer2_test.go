@@ -50,7 +50,7 @@ func lanConf(n lab.NodeListing, more string) string {
 }
 
 // static is an address by the real IPAM plugin of that name.
-func static(address string) string {
+func staticIPAM(address string) string {
 	return fmt.Sprintf(`,"ipam":{"type":"static","addresses":[{"address":%q}]}`, address)
 }
 
@@ -102,11 +102,11 @@ func TestPodsOnAnOperatorsVLAN(t *testing.T) {
 		spaces[id] = ovstest.NewNamespace(t).Path
 		plugged(t, n, call{container: id, netns: spaces[id], ifname: "net1", conf: lanConf(n, more)})
 	}
-	join(n1, "a7", `,"vlan":7`+static("10.99.0.1/24"))
-	join(n2, "b7", `,"vlan":7`+static("10.99.0.2/24"))
-	join(n2, "b8", `,"vlan":8`+static("10.99.0.3/24"))
-	join(n1, "plain", static("10.99.0.4/24"))
-	join(n2, "plain2", static("10.99.0.5/24"))
+	join(n1, "a7", `,"vlan":7`+staticIPAM("10.99.0.1/24"))
+	join(n2, "b7", `,"vlan":7`+staticIPAM("10.99.0.2/24"))
+	join(n2, "b8", `,"vlan":8`+staticIPAM("10.99.0.3/24"))
+	join(n1, "plain", staticIPAM("10.99.0.4/24"))
+	join(n2, "plain2", staticIPAM("10.99.0.5/24"))
 	join(n1, "trunk", `,"trunk":[7,{"minID":20,"maxID":22}]`)
 	for _, c := range []struct {
 		from, to string
@@ -197,10 +197,10 @@ func TestThreeInterfacesOfOnePod(t *testing.T) {
 	n := node(t, l, "n1")
 	lan(t, l, n)
 	peer := ovstest.NewNamespace(t).Path
-	plugged(t, n, call{container: "peer", netns: peer, ifname: "net1", conf: lanConf(n, `,"vlan":7`+static("10.99.0.9/24"))})
+	plugged(t, n, call{container: "peer", netns: peer, ifname: "net1", conf: lanConf(n, `,"vlan":7`+staticIPAM("10.99.0.9/24"))})
 	calls := map[string]call{
 		"eth0": {conf: fmt.Sprintf(goodConf, n.CNISocket)},
-		"net1": {conf: lanConf(n, `,"vlan":7`+static("10.99.0.1/24"))},
+		"net1": {conf: lanConf(n, `,"vlan":7`+staticIPAM("10.99.0.1/24"))},
 		"net2": {conf: strings.Replace(lanConf(n, `,"vlan":8,"ipam":{"type":"static","addresses":[{"address":"10.98.0.1/24","gateway":"10.98.0.254"}],"routes":[{"dst":"0.0.0.0/0"}]}`), `"name":"lan"`, `"name":"wan"`, 1)},
 	}
 	for i, order := range [][]string{{"eth0", "net1", "net2"}, {"eth0", "net2", "net1"}, {"net1", "eth0", "net2"}, {"net1", "net2", "eth0"}, {"net2", "eth0", "net1"}, {"net2", "net1", "eth0"}} {
@@ -353,7 +353,7 @@ func TestASecondNetworkIsCollected(t *testing.T) {
 	lan(t, l, n)
 	a, b := ovstest.NewNamespace(t), ovstest.NewNamespace(t)
 	conf := func(id int) string {
-		return lanConf(n, fmt.Sprintf(`,"vlan":7,"bandwidth":{"ingressRate":50000000}`)+static(fmt.Sprintf("10.99.0.%d/24", id)))
+		return lanConf(n, fmt.Sprintf(`,"vlan":7,"bandwidth":{"ingressRate":50000000}`)+staticIPAM(fmt.Sprintf("10.99.0.%d/24", id)))
 	}
 	plugged(t, n, call{container: "a", netns: a.Path, ifname: "net1", conf: conf(1)})
 	plugged(t, n, call{container: "b", netns: b.Path, ifname: "net1", conf: conf(2)})
@@ -441,7 +441,7 @@ func TestAMovedDeviceComesHome(t *testing.T) {
 	n := node(t, l, "n1")
 	spare(t, l, n)
 	before := home(t, n)
-	conf := strings.Replace(confWith(n, `"device":"spare0"`+static("10.97.0.2/24")), `"name":"sluice"`, `"name":"card"`, 1)
+	conf := strings.Replace(confWith(n, `"device":"spare0"`+staticIPAM("10.97.0.2/24")), `"name":"sluice"`, `"name":"card"`, 1)
 	lend := func() (*ovstest.Namespace, call) {
 		t.Helper()
 		ns := ovstest.NewNamespace(t)
