@@ -120,6 +120,9 @@ func (p *Plugger) prepare(ctx context.Context, ovsdb *db.Client, l lease.Lease, 
 	if err != nil {
 		return l, err
 	}
+	if err := cable.Label(); err != nil {
+		return l, errors.Join(err, cable.Rollback())
+	}
 	if l, err = p.join(ctx, ovsdb, cable, l, userspace, parts); err != nil {
 		return l, errors.Join(err, p.unjoin(ovsdb, cable, l))
 	}

@@ -18,7 +18,7 @@ import (
 // any goroutine and thread, one at a time.
 type Cable struct {
 	// HostIndex and IfIndex are the interface indices of the two ends, each in its
-	// own namespace; IfIndex is known after [Cable.Configure].
+	// own namespace; IfIndex is known after [Cable.Configure] or [Cable.Raise].
 	HostIndex int
 	IfIndex   int
 

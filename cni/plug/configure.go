@@ -23,14 +23,9 @@ const loopbackIndex = 1
 // On an error the cable is half configured: the caller rolls it back. The error names
 // the device and the step.
 func (c *Cable) Configure(ctx context.Context) error {
-	if err := c.openPod(); err != nil {
+	if err := c.find(); err != nil {
 		return err
 	}
-	end, err := c.pod.LinkByName(c.spec.IfName)
-	if err != nil {
-		return step(c.spec.IfName, fmt.Sprintf("find it in %q", c.spec.NetNS), err)
-	}
-	c.IfIndex = end.Attrs().Index
 	for _, s := range c.steps() {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("in %q: %w", c.spec.NetNS, step(c.spec.IfName, s.doing, err))
@@ -39,6 +34,19 @@ func (c *Cable) Configure(ctx context.Context) error {
 			return fmt.Errorf("in %q: %w", c.spec.NetNS, step(c.spec.IfName, s.doing, err))
 		}
 	}
+	return nil
+}
+
+// find opens the way into the container and finds the cable's end there.
+func (c *Cable) find() error {
+	if err := c.openPod(); err != nil {
+		return err
+	}
+	end, err := c.pod.LinkByName(c.spec.IfName)
+	if err != nil {
+		return step(c.spec.IfName, fmt.Sprintf("find it in %q", c.spec.NetNS), err)
+	}
+	c.IfIndex = end.Attrs().Index
 	return nil
 }
 

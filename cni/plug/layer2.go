@@ -15,6 +15,9 @@ import (
 // Raise makes the container's end of a second network usable for frames: lo up, its limit,
 // promiscuous if wanted, up. It has no addresses yet.
 func (c *Cable) Raise(promiscuous bool) error {
+	if err := c.find(); err != nil {
+		return err
+	}
 	err := raise(c.pod, c.ns, c.spec.IfName, c.IfIndex, c.spec.ChecksumOffloadOff, promiscuous)
 	if err == nil {
 		err = limit(c.pod, c.IfIndex, c.spec.MTU, c.spec.Limit)
