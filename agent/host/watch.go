@@ -10,8 +10,8 @@ import (
 	"github.com/sluice-cni/sluice/cni/wire"
 )
 
-// Watch sends to changed whenever a link, an address or a route of this namespace
-// changes, and to neighbour whenever a neighbour does, until ctx ends. Both have room
+// Watch sends to changed whenever a link, an address, a route or a permanent neighbour of
+// this namespace changes, and to neighbour whenever any neighbour does, until ctx ends. Both have room
 // for one value; several changes may be one. A link that is a pod's cable is noted in
 // moved instead, unless it has gone.
 func Watch(ctx context.Context, changed, neighbour chan<- struct{}, moved *Moved) error {
@@ -65,8 +65,11 @@ func watch(ctx context.Context, changed, neighbour chan<- struct{}, moved *Moved
 			}
 		case _, ok = <-addrs:
 		case _, ok = <-routes:
-		case _, ok = <-neighbours:
+		case u, open := <-neighbours:
 			whom = neighbour
+			if ok = open; ok && (u.Type == unix.RTM_DELNEIGH || u.State&netlink.NUD_PERMANENT != 0) {
+				tell(changed) // the router's is one
+			}
 		}
 		if !ok {
 			return nil
