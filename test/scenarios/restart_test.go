@@ -1,9 +1,6 @@
-//go:build long
-
 package scenarios
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,111 +8,14 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/test/lab"
-	"github.com/sluice-cni/sluice/test/slow"
-	"github.com/sluice-cni/sluice/test/traffic"
 )
-
-// ways are all that is to go on while a node is disturbed.
-type ways struct {
-	streams []*traffic.Stream
-	dials   []*traffic.Dials
-}
-
-// pingEvery is the time between two echo requests.
-const pingEvery = time.Millisecond
-
-// begin lets everything that can speak with or through n1 do so: pods on one node and
-// on two, nodes with pods, pods with outside, by ICMP, UDP and TCP, and with new
-// connections all the time; by both families in a lab that has both.
-func begin(t *testing.T, l *lab.Lab) *ways {
-	t.Helper()
-	n1, n2 := node(t, l, "n1"), node(t, l, "n2")
-	a1, b1, a2 := pod(t, l, "a1"), pod(t, l, "b1"), pod(t, l, "a2")
-	outside := outsideOf(t, l)
-	w := &ways{streams: []*traffic.Stream{
-		traffic.Ping(t, "ping on one node", a1.Netns, b1.Addresses[0]),
-		traffic.Ping(t, "ping across nodes", a1.Netns, a2.Addresses[0]),
-		traffic.Ping(t, "ping from the node to its pod", n1.Netns, a1.Addresses[0]),
-		traffic.Ping(t, "ping from another node to the pod", n2.Netns, a1.Addresses[0]),
-		traffic.Ping(t, "ping from a pod to its node", b1.Netns, n1.Addresses[0]),
-		traffic.Ping(t, "ping from a pod to outside", b1.Netns, outside.Addresses[0]),
-	}}
-	for _, s := range w.streams {
-		s.Every = pingEvery
-	}
-	for _, network := range []string{"tcp4", "udp4"} {
-		w.streams = append(w.streams,
-			traffic.Connect(t, network+" on one node", network, a1.Netns, b1.Addresses[0]),
-			traffic.Connect(t, network+" across nodes", network, a1.Netns, a2.Addresses[0]),
-			traffic.Connect(t, network+" from the node to its pod", network, n1.Netns, b1.Addresses[0]),
-			traffic.Connect(t, network+" to outside, masqueraded", network, a1.Netns, outside.Addresses[0]),
-		)
-	}
-	w.dials = []*traffic.Dials{
-		traffic.BeginDials("new connections on one node", a1.Netns, b1.Addresses[0]),
-		traffic.BeginDials("new connections across nodes", a2.Netns, b1.Addresses[0]),
-		traffic.BeginDials("new connections from the node", n1.Netns, b1.Addresses[0]),
-		traffic.BeginDials("new connections to outside", b1.Netns, outside.Addresses[0]),
-	}
-	if len(a1.Addresses) > 1 {
-		w.byIPv6(t, n1, a1, b1, a2, outside)
-	}
-	for _, s := range w.streams {
-		s.Begin()
-	}
-	return w
-}
-
-// byIPv6 adds the same by IPv6, of which every address here is the second.
-func (w *ways) byIPv6(t *testing.T, n1 lab.NodeListing, a1, b1, a2 lab.PodListing, outside lab.OutsideListing) {
-	t.Helper()
-	for _, s := range []*traffic.Stream{
-		traffic.Ping(t, "IPv6 ping on one node", a1.Netns, b1.Addresses[1]),
-		traffic.Ping(t, "IPv6 ping across nodes", a1.Netns, a2.Addresses[1]),
-		traffic.Ping(t, "IPv6 ping from the node to its pod", n1.Netns, a1.Addresses[1]),
-		traffic.Ping(t, "IPv6 ping from a pod to outside", b1.Netns, outside.Addresses[1]),
-	} {
-		s.Every = pingEvery
-		w.streams = append(w.streams, s)
-	}
-	w.streams = append(w.streams,
-		traffic.Connect(t, "udp6 on one node", "udp6", a1.Netns, b1.Addresses[1]),
-		traffic.Connect(t, "tcp6 across nodes", "tcp6", a1.Netns, a2.Addresses[1]),
-		traffic.Connect(t, "tcp6 to outside, masqueraded", "tcp6", a1.Netns, outside.Addresses[1]))
-	w.dials = append(w.dials, traffic.BeginDials("new connections by IPv6", a2.Netns, b1.Addresses[1]))
-}
-
-// end fails the test if anything was lost, refused or reset.
-func (w *ways) end(t *testing.T) {
-	t.Helper()
-	for _, s := range w.streams {
-		s.Stop()
-	}
-	for _, d := range w.dials {
-		d.End(t)
-	}
-	for _, s := range w.streams {
-		s.End(t, traffic.Span{})
-	}
-}
-
-// serveAll lets everybody answer.
-func serveAll(t *testing.T, l *lab.Lab) {
-	t.Helper()
-	for _, name := range []string{"a1", "b1", "a2"} {
-		traffic.ServeEcho(t, pod(t, l, name).Netns)
-	}
-	traffic.ServeEcho(t, outsideOf(t, l).Netns)
-}
-
-// settle is how long traffic goes on before and after a disturbance.
-var settle = slow.Bound(700 * time.Millisecond)
 
 // TestTheAgentComesAndGoesUnnoticed: whatever becomes of the agent, no packet is lost
 // and no connection is reset.
 func TestTheAgentComesAndGoesUnnoticed(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 2, Families: lab.Dual})
 	serveAll(t, l)
+	beside := addStatic(t, l)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -142,7 +42,7 @@ func TestTheAgentComesAndGoesUnnoticed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := typed(t, l, node(t, l, "n1"))
-			w := begin(t, l)
+			w := begin(t, l, beside)
 			time.Sleep(settle)
 			c.disturb()
 			time.Sleep(settle)
@@ -153,19 +53,6 @@ func TestTheAgentComesAndGoesUnnoticed(t *testing.T) {
 			}
 		})
 	}
-}
-
-// ready waits until a node's agent has everything in force.
-func ready(t *testing.T, l *lab.Lab, name string) {
-	t.Helper()
-	n := node(t, l, name)
-	eventually(t, name+" is ready", func() error {
-		s, err := apiStatus(n)
-		if err == nil && (!s.Ready || s.Input.Installed == "" || s.Input.Installed != s.Input.Seen) {
-			err = fmt.Errorf("ready %v, input %+v, problems %v", s.Ready, s.Input, s.Problems)
-		}
-		return err
-	})
 }
 
 // buildNext builds an agent with another pipeline: each flow that leads to the last
@@ -198,6 +85,7 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 	next := buildNext(t)
 	l := upFrom(t, dir, lab.Options{Nodes: 2, Families: lab.Dual})
 	serveAll(t, l)
+	beside := addStatic(t, l)
 	n1 := node(t, l, "n1")
 	roll := func(t *testing.T, to string) {
 		t.Helper()
@@ -221,7 +109,7 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 		same     bool
 	}{{"upgrade", next, false}, {"downgrade", executable("sluice-agent"), true}} {
 		t.Run(c.name, func(t *testing.T) {
-			w := begin(t, l)
+			w := begin(t, l, beside)
 			time.Sleep(settle)
 			roll(t, c.to)
 			time.Sleep(settle)

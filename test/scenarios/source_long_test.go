@@ -14,7 +14,7 @@ func TestTheSourceIsAwayUnderTraffic(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 2})
 	n1 := node(t, l, "n1")
 	serveAll(t, l)
-	w := begin(t, l)
+	w := begin(t, l, addStatic(t, l))
 	time.Sleep(settle)
 	back := takeAway(t, n1, false)
 	since := unreadable(t, n1, true)

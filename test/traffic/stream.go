@@ -39,8 +39,12 @@ type Stream struct {
 	sent     []time.Time
 	answered map[uint32]bool
 	silence  time.Duration
+	gaps     []Span
 	broken   error
 }
+
+// gap is how long a stream without answers counts as one of its Gaps.
+const gap = 10 * time.Millisecond
 
 // Begin starts the stream's traffic.
 func (s *Stream) Begin() {
@@ -71,11 +75,15 @@ func (s *Stream) Begin() {
 				s.fail(err)
 				return
 			}
+			now := time.Now()
 			s.mu.Lock()
 			s.answered[n] = true
-			s.silence = max(s.silence, time.Since(last))
+			s.silence = max(s.silence, now.Sub(last))
+			if now.Sub(last) > gap {
+				s.gaps = append(s.gaps, Span{last.Add(-gap), now.Add(gap)})
+			}
 			s.mu.Unlock()
-			last = time.Now()
+			last = now
 		}
 	})
 }
@@ -116,6 +124,10 @@ type Result struct {
 	Lost []time.Time
 	// Silence is the longest time without an answer.
 	Silence time.Duration
+	// Gaps are all times of 10 ms and more without an answer, and 10 ms around each.
+	Gaps []Span
+	// Still is how long they are together, without that; Lasted how long the stream was.
+	Still, Lasted time.Duration
 	// Broken is why the stream ended before it was told to.
 	Broken error
 }
@@ -142,21 +154,32 @@ func (s *Stream) Finish() Result {
 	lost := s.lost()
 	s.close()
 	s.receiver.Wait()
-	return Result{len(s.sent), lost, s.silence, s.broken}
+	r := Result{Sent: len(s.sent), Lost: lost, Silence: s.silence, Gaps: s.gaps, Broken: s.broken}
+	if len(s.sent) > 0 {
+		r.Lasted = s.stopped.Sub(s.sent[0])
+	}
+	for _, g := range s.gaps {
+		r.Still += g.Length() - 2*gap
+	}
+	return r
 }
 
 // End finishes the stream, and fails the test for whatever was lost, except within
-// that time.
-func (s *Stream) End(t *testing.T, except Span) {
+// these times. It returns how many were lost then.
+func (s *Stream) End(t *testing.T, except ...Span) (excused int) {
 	t.Helper()
 	r := s.Finish()
 	Measured(t, "%s: %d of %d lost, longest silence %d ms", s.Name, len(r.Lost), r.Sent, r.Silence.Milliseconds())
 	if r.Broken != nil || len(r.Lost) == r.Sent {
 		t.Errorf("%s broke: %v", s.Name, r.Broken)
 	}
-	if unexcused := slices.DeleteFunc(slices.Clone(r.Lost), except.holds); len(unexcused) > 0 {
+	if unexcused := slices.DeleteFunc(slices.Clone(r.Lost), func(at time.Time) bool {
+		return slices.ContainsFunc(except, func(e Span) bool { return e.holds(at) })
+	}); len(unexcused) > 0 {
 		t.Errorf("%s: lost %d of %d messages", s.Name, len(unexcused), r.Sent)
+		return len(r.Lost) - len(unexcused)
 	}
+	return len(r.Lost)
 }
 
 // Measured prints a line that is worth showing also when all is well.
