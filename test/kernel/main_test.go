@@ -38,7 +38,8 @@ func up(t *testing.T, pods ...int) *lab.Lab {
 		t.Fatal(err)
 	}
 	l, err := lab.Up(t.Context(), lab.Options{
-		Name: fmt.Sprintf("k%d-%d", os.Getpid(), labs.Add(1)), BinDir: os.Getenv("SLUICE_BIN_DIR"), Datapath: lab.SystemDatapath, Objects: objects,
+		Name: fmt.Sprintf("k%d-%d", os.Getpid(), labs.Add(1)), BinDir: os.Getenv("SLUICE_BIN_DIR"), Datapath: lab.SystemDatapath,
+		Families: lab.Dual, Objects: objects,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -77,11 +77,16 @@ func restart(t *testing.T, l *lab.Lab, pods int, end func(*testing.T), agent boo
 		traffic.Connect(t, "UDP on one node", "udp4", a1.Netns, b1.Addresses[0]),
 		traffic.Connect(t, "TCP on one node", "tcp4", a1.Netns, b1.Addresses[0]),
 		traffic.Connect(t, "TCP to outside, masqueraded", "tcp4", a1.Netns, outside(t, l).Addresses[0]),
+		traffic.Ping(t, "IPv6 ping on one node", a1.Netns, b1.Addresses[1]),
+		traffic.Ping(t, "IPv6 ping from the node to a pod", n1.Netns, a1.Addresses[1]),
+		traffic.Connect(t, "TCP to outside by IPv6, masqueraded", "tcp6", a1.Netns, outside(t, l).Addresses[1]),
 	}
 	tunnelled := []*traffic.Stream{
 		traffic.Ping(t, "ping across nodes", a1.Netns, a2.Addresses[0]),
 		traffic.Connect(t, "UDP across nodes", "udp4", a1.Netns, a2.Addresses[0]),
 		traffic.Connect(t, "TCP across nodes", "tcp4", a1.Netns, a2.Addresses[0]),
+		traffic.Ping(t, "IPv6 ping across nodes", a1.Netns, a2.Addresses[1]),
+		traffic.Connect(t, "TCP across nodes by IPv6", "tcp6", a1.Netns, a2.Addresses[1]),
 	}
 	for _, s := range slices.Concat(streams, tunnelled) {
 		s.Begin()
