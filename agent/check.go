@@ -76,6 +76,8 @@ func (a *Agent) checkOnce(ctx context.Context) ([]invariant.Broken, error) {
 			seen.Cables = append(seen.Cables, end.Name)
 		}
 	}
+	seen.Bridges = ovsdb.Bridges()
+	seen.Devices = a.plugger.LentDevices()
 	rows, unreadable := plugging.Rows(ovsdb)
 	seen.Rows = slices.DeleteFunc(rows, func(l lease.Lease) bool { return underWay[l.Port] })
 	for _, l := range seen.Rows {

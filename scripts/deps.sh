@@ -6,7 +6,7 @@ set -eu
 
 # program:package
 needs='ovs-vswitchd:openvswitch-switch ovsdb-server:openvswitch-switch ovs-ofctl:openvswitch-switch ovs-vsctl:openvswitch-switch
-ip:iproute2 nft:nftables iptables-legacy-save:iptables'
+ip:iproute2 nft:nftables iptables-legacy-save:iptables udhcpd:udhcpd'
 kernel='qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio modprobe:kmod conntrack:conntrack
 ethtool:ethtool ping:iputils-ping tcpdump:tcpdump'
 cluster='etcd:etcd-server runc:runc busybox:busybox-static nsenter:util-linux mount:mount'

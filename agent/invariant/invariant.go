@@ -22,6 +22,11 @@ type Seen struct {
 	Rows []lease.Lease
 	// Cables are the names of the host's ends of our veths.
 	Cables []string
+	// Devices are the ports (names by which rows go) of lent devices that are where they
+	// were lent to.
+	Devices []string
+	// Bridges are those that Open vSwitch has.
+	Bridges []string
 	// Namespaces tells of each path that a row names whether a network namespace is there.
 	Namespaces map[string]bool
 	// Desired are the rendered flows, Installed those that the switch has.
@@ -52,6 +57,9 @@ func cables(s Seen) []Broken {
 	for _, l := range sorted(s.Rows) {
 		rows[l.Port] = true
 		there := slices.Contains(s.Cables, l.Port)
+		if broken = append(broken, secondNetwork(s, l)...); l.Layer2.Device != "" {
+			continue
+		}
 		switch {
 		case !there:
 			broken = append(broken, Broken{
@@ -76,12 +84,37 @@ func cables(s Seen) []Broken {
 	return broken
 }
 
+// secondNetwork: what is not on br-sluice is where its row says.
+func secondNetwork(s Seen, l lease.Lease) []Broken {
+	switch {
+	case l.Layer2.Device != "" && !slices.Contains(s.Devices, l.Port):
+		return []Broken{{
+			fmt.Sprintf("device %s, lent to %s, is not in its container", l.Layer2.Device, l.Holder()),
+			"the agent ends the attachment within seconds, and gives a device that came home its name; if it does not, see its log",
+		}}
+	case l.Layer2.Bridge != "" && !slices.Contains(s.Bridges, l.Layer2.Bridge):
+		return []Broken{{
+			fmt.Sprintf("port %s of %s has no bridge %s", l.Port, l.Holder(), l.Layer2.Bridge),
+			"make the bridge again: the port follows within seconds; or delete the pod",
+		}}
+	case l.Incomplete():
+		return []Broken{{
+			fmt.Sprintf("port %s of %s has no address of IPAM plugin %s", l.Port, l.Holder(), l.IPAM),
+			"its ADD was cut short; the agent ends it within two minutes of its beginning",
+		}}
+	}
+	return nil
+}
+
 // addresses: none is held twice, nor a port's number.
 func addresses(rows []lease.Lease) []Broken {
 	var broken []Broken
 	holders := map[netip.Addr]lease.Lease{}
 	numbers := map[uint32]lease.Lease{}
 	for _, l := range sorted(rows) {
+		if l.Layer2.Is() {
+			continue // another network's addresses, another bridge's numbers
+		}
 		for _, a := range l.Addresses {
 			if other, taken := holders[a]; taken {
 				broken = append(broken, Broken{

@@ -43,6 +43,22 @@ func TestCheck(t *testing.T) {
 		{"a namespace that is gone", func(s *invariant.Seen) { delete(s.Namespaces, "/run/netns/a") }, []string{"network namespace /run/netns/a is gone"}},
 		{"an address held twice", func(s *invariant.Seen) { s.Rows[1].Addresses = s.Rows[0].Addresses }, []string{"address 10.244.1.2 is held twice"}},
 		{"a port number given twice", func(s *invariant.Seen) { s.Rows[1].OFPort = 258 }, []string{"port number 258 is both slca's and slcb's"}},
+		{"a second network with the same address and number", func(s *invariant.Seen) {
+			l := pod("a", "slcc", "10.244.1.2", 258)
+			l.Layer2.Bridge, s.Bridges, s.Cables = "br-lan", []string{"br-lan"}, append(s.Cables, "slcc")
+			s.Rows = append(s.Rows, l)
+		}, nil},
+		{"a second network without its bridge", func(s *invariant.Seen) { s.Rows[0].Layer2.Bridge = "br-lan" }, []string{"port slca of pod default/a has no bridge br-lan"}},
+		{"a second network without its cable", func(s *invariant.Seen) {
+			s.Rows[0].Layer2.Bridge, s.Bridges, s.Cables = "br-lan", []string{"br-lan"}, s.Cables[1:]
+		}, []string{"port slca of pod default/a has no cable"}},
+		{"an ADD that was cut short", func(s *invariant.Seen) {
+			s.Rows[0].Layer2.Bridge, s.Bridges, s.Rows[0].IPAM, s.Rows[0].Addresses = "br-lan", []string{"br-lan"}, "dhcp", nil
+		}, []string{"port slca of pod default/a has no address of IPAM plugin dhcp"}},
+		{"a lent device", func(s *invariant.Seen) {
+			s.Rows[0].Layer2.Device, s.Devices, s.Cables = "eth1", []string{"slca"}, s.Cables[1:]
+		}, nil},
+		{"a lent device that is elsewhere", func(s *invariant.Seen) { s.Rows[0].Layer2.Device, s.Cables = "eth1", s.Cables[1:] }, []string{"device eth1, lent to pod default/a, is not in its container"}},
 		{"a flow that is missing", func(s *invariant.Seen) { s.Installed = nil }, []string{"flow is missing: "}},
 		{"a flow of somebody else", func(s *invariant.Seen) { s.Installed = append(s.Installed, other) }, []string{"flow is not ours: "}},
 		{"a flow that cannot be read", func(s *invariant.Seen) { s.Strange = []string{"table=0 x"} }, []string{"flow is not ours: table=0 x"}},

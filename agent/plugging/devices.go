@@ -209,3 +209,35 @@ func (p *Plugger) tendDevices(settled []lease.Lease, there map[string]bool) erro
 	}
 	return errors.Join(errs...)
 }
+
+// LentDevices are the ports of devices that are where they were lent to.
+func (p *Plugger) LentDevices() (ports []string) {
+	for _, l := range p.attach.all() {
+		away := p.devices.get(l.Key())
+		if l.Layer2.Device == "" || away == nil {
+			continue
+		}
+		d, err := device(l)
+		if err != nil {
+			continue
+		}
+		if in, err := d.In(away); in || err != nil {
+			ports = append(ports, l.Port)
+		}
+	}
+	return ports
+}
+
+// BringHome brings a lent device home without an agent.
+func BringHome(l lease.Lease) error {
+	d, err := device(l)
+	if err != nil {
+		return err
+	}
+	away, err := plug.Hold(l.NetNS)
+	if err != nil {
+		return d.Bring(nil)
+	}
+	defer away.Close()
+	return d.Bring(away)
+}

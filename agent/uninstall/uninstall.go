@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/cni/plug"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/db"
@@ -58,9 +59,11 @@ func bridge(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	defer ovsdb.Close()
 	var holders, cables []string
-	for _, port := range ovsdb.Ports(render.Bridge) {
-		if l, ours, _ := lease.Parse(port.Name, port.OFPort, port.ExternalIDs); ours {
-			holders, cables = append(holders, l.Holder()), append(cables, port.Name)
+	leases, _ := plugging.Rows(ovsdb)
+	for _, l := range leases {
+		holders = append(holders, l.Holder())
+		if l.Layer2.Device == "" {
+			cables = append(cables, l.Port)
 		}
 	}
 	if len(holders) > 0 && !c.Force {
@@ -69,6 +72,9 @@ func bridge(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	// Left behind, the key would have the next start of ovs-vswitchd forward nothing.
 	if err := ovsdb.SetOpenvSwitchOtherConfig(ctx, nil, []string{"flow-restore-wait"}); err != nil {
+		return err
+	}
+	if err := secondNetworks(ctx, ovsdb, leases); err != nil {
 		return err
 	}
 	if err := ovsdb.DeleteBridge(ctx, render.Bridge); err != nil {
@@ -83,6 +89,21 @@ func bridge(ctx context.Context, c Config, log *slog.Logger) error {
 	var errs []error
 	for _, cable := range cables {
 		errs = append(errs, plug.Remove(cable))
+	}
+	return errors.Join(errs...)
+}
+
+// secondNetworks takes our ports off other bridges, and brings lent devices home.
+func secondNetworks(ctx context.Context, ovsdb *db.Client, leases []lease.Lease) error {
+	var errs []error
+	for _, l := range leases {
+		switch {
+		case l.Layer2.Device != "":
+			errs = append(errs, plugging.BringHome(l), ovsdb.SetOpenvSwitchExternalIDs(ctx, nil, []string{l.DeviceKey()}))
+		case l.Layer2.Bridge != "":
+			_, err := ovsdb.DeletePort(ctx, l.Layer2.Bridge, l.Port, db.BridgeNote{})
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

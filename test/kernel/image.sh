@@ -15,7 +15,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # What tests run, and what helps to look around.
 programs='bash sh unshare ip tc ss bridge nft iptables-nft iptables-nft-save ip6tables-nft ip6tables-nft-save
-iptables-legacy iptables-legacy-save ip6tables-legacy ip6tables-legacy-save conntrack ethtool ping tcpdump
+iptables-legacy iptables-legacy-save ip6tables-legacy ip6tables-legacy-save conntrack ethtool ping tcpdump udhcpd
 ovsdb-server ovsdb-tool ovsdb-client ovs-vswitchd ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl'
 # What they need of the kernel; modprobe finds what these need.
 modules='openvswitch vport-geneve vport-vxlan veth bridge vxlan geneve dummy tun
@@ -23,7 +23,7 @@ nf_conntrack nf_conntrack_netlink nf_nat nfnetlink_cttimeout nf_tables nft_ct nf
 nft_reject nft_reject_inet nft_fib_inet nft_log nft_limit nft_redir nft_numgen nft_hash
 ip_tables iptable_filter iptable_nat ip6_tables ip6table_filter nft_compat xt_conntrack xt_comment xt_mark xt_tcpudp ipt_REJECT
 sch_htb sch_tbf sch_ingress sch_netem sch_fq_codel act_police act_gact act_mirred cls_basic cls_u32
-cls_matchall cls_flower ifb sctp psample drop_monitor'
+cls_matchall cls_flower cls_bpf ifb sctp psample drop_monitor'
 
 # kernel_deb prints the path of the kernel's package.
 kernel_deb() {
