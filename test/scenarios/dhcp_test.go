@@ -53,7 +53,7 @@ func TestAnAddressByDHCP(t *testing.T) {
 	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "leases"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	server := call{container: "server", netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n2, `,"vlan":7`+static("10.99.0.1/24"))}
+	server := call{container: "server", netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n2, `,"vlan":7`+staticIPAM("10.99.0.1/24"))}
 	plugged(t, n2, server)
 	daemon(t, server.netns, "udhcpd", "-f", conf)
 	ear := openDevice(t, server.netns, "net1")

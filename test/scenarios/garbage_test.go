@@ -3,7 +3,6 @@ package scenarios
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -225,12 +224,7 @@ func loseOVSDB(t *testing.T, families lab.Families) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Remove(filepath.Join(n.OVSRunDir, "conf.db")); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("ovsdb-tool", "create", filepath.Join(n.OVSRunDir, "conf.db"), "/usr/share/openvswitch/vswitch.ovsschema").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	loseDatabase(t, n)
 	for _, d := range []lab.Daemon{lab.OVSDB, lab.Vswitchd} {
 		if err := l.Start(testContext(t), "n1", d); err != nil {
 			t.Fatal(err)
