@@ -197,6 +197,12 @@ func event(c claims.Conflict, node string) (e source.Event, ok bool) {
 	case claims.OnMAC:
 		e.Reason = "BadMAC"
 		e.Note = "the MAC " + c.Key + " in the port's external_ids is none; this Pod has no network: delete it"
+	case claims.OnPolicies:
+		e.Reason = "TooManyPolicies"
+		e.Note = "more policies select this Pod (" + c.Key + ") than a packet can be judged by; it is denied whole in that direction"
+	case claims.OnFault:
+		e.Reason = "BadPolicy"
+		e.Note = "this NetworkPolicy cannot be understood and allows nothing to the pods that it selects: " + c.Key
 	default:
 		return e, false
 	}

@@ -145,6 +145,13 @@ const (
 	RuleOwnNode
 	RuleAddress
 	RuleIdentity
+	RuleTrack
+	RuleInvalid
+	RuleKnown
+	RuleNew
+	RuleError
+	RuleForeignError
+	RuleCommit
 )
 
 // PolicyRule is the rule of an OwnerPolicy's cookie: spec.ingress[index] or
@@ -185,11 +192,19 @@ var ruleWords = map[Rule]string{
 	RuleOwnNode:         "allowed: a pod and its own node always reach each other",
 	RuleAddress:         "has these labels",
 	RuleIdentity:        "is of this identity",
-	RuleSpeaksNS:        "asks for a neighbour in its own name",
-	RuleRouterND:        "asks for the virtual router: the agent answers",
-	RuleOtherND:         "dropped: asks for a neighbour that is not the virtual router",
-	RuleLinkLocal:       "dropped: what is for the link alone goes nowhere",
-	RuleDHCPOffer:       "dropped: a pod gives out no addresses by DHCP",
+
+	RuleTrack:        "its connection is looked up",
+	RuleInvalid:      "dropped: conntrack finds it invalid",
+	RuleKnown:        "is of a known connection",
+	RuleNew:          "opens a connection",
+	RuleError:        "an ICMP error about a connection to the pod",
+	RuleForeignError: "dropped: an ICMP error of a pod about a connection that is not to it",
+	RuleCommit:       "its connection is remembered",
+	RuleSpeaksNS:     "asks for a neighbour in its own name",
+	RuleRouterND:     "asks for the virtual router: the agent answers",
+	RuleOtherND:      "dropped: asks for a neighbour that is not the virtual router",
+	RuleLinkLocal:    "dropped: what is for the link alone goes nowhere",
+	RuleDHCPOffer:    "dropped: a pod gives out no addresses by DHCP",
 }
 
 // String says in words what the flow does.

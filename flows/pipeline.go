@@ -12,6 +12,9 @@ const (
 	Classify    TableID = 0
 	SpoofGuard  TableID = 1
 	ARP         TableID = 2
+	ICMPErrors  TableID = 4
+	Conntrack   TableID = 5
+	State       TableID = 6
 	Destination TableID = 8
 
 	EgressAdmin     TableID = 9
@@ -21,6 +24,7 @@ const (
 	IngressPolicy   TableID = 13
 	IngressBaseline TableID = 14
 	EgressNAT       TableID = 15
+	Commit          TableID = 16
 
 	Policies   TableID = 18
 	Addresses  TableID = 19
@@ -43,23 +47,23 @@ var Pipeline = []Table{
 	{Classify, "classify", "say where the packet comes from: pod, tunnel, gateway, uplink", true},
 	{SpoofGuard, "spoof_guard", "a pod speaks only with its own MAC and addresses; a tunnel only for its node", true},
 	{ARP, "arp", "answer ARP for the virtual router; send neighbour solicitations to the agent", true},
-	{4, "icmp_errors", "subroutine: an ICMP error is believed from a pod only about a connection to itself (by ct_label)", false},
-	{5, "conntrack", "look the connection up, undo its translation", false},
-	{6, "state", "drop what is invalid; say who opened the connection", false},
+	{ICMPErrors, "icmp_errors", "subroutine: an ICMP error is believed from a pod only about a connection to itself (by ct_label)", true},
+	{Conntrack, "conntrack", "look the connection up, undo its translation", true},
+	{State, "state", "drop what is invalid; say who opened the connection", true},
 	{7, "service", "virtual address and port -> a backend, translated in the group's bucket", false},
 	{Destination, "destination", "destination address -> output port, next hop", true},
-	{EgressAdmin, "egress_admin", "what the opener may send: Admin tier", false},
-	{EgressPolicy, "egress_policy", "what the opener may send: call the policies that select it", false},
-	{EgressBaseline, "egress_baseline", "what the opener may send: Baseline tier", false},
-	{IngressAdmin, "ingress_admin", "what the responder may receive: Admin tier", false},
-	{IngressPolicy, "ingress_policy", "what the responder may receive: call the policies that select it", false},
-	{IngressBaseline, "ingress_baseline", "what the responder may receive: Baseline tier", false},
-	{EgressNAT, "egress_nat", "source translation: hairpin, egress addresses, NodePort answers", false},
-	{16, "commit", "remember the connection", false},
+	{EgressAdmin, "egress_admin", "what the opener may send: Admin tier", true},
+	{EgressPolicy, "egress_policy", "what the opener may send: call the policies that select it", true},
+	{EgressBaseline, "egress_baseline", "what the opener may send: Baseline tier", true},
+	{IngressAdmin, "ingress_admin", "what the responder may receive: Admin tier", true},
+	{IngressPolicy, "ingress_policy", "what the responder may receive: call the policies that select it", true},
+	{IngressBaseline, "ingress_baseline", "what the responder may receive: Baseline tier", true},
+	{EgressNAT, "egress_nat", "source translation: hairpin, egress addresses, NodePort answers", true},
+	{Commit, "commit", "remember the connection", true},
 	{Output, "output", "rewrite MACs, decrement TTL, send", true},
-	{Policies, "policies", "subroutine: the rules of policy reg3, verdict in reg4", false},
-	{Addresses, "addresses", "subroutine: the other end's address -> label set", false},
-	{Identities, "identities", "subroutine: label set -> identity", false},
+	{Policies, "policies", "subroutine: the rules of policy reg3, verdict in reg4", true},
+	{Addresses, "addresses", "subroutine: the other end's address -> label set", true},
+	{Identities, "identities", "subroutine: label set -> identity", true},
 }
 
 // TableNames maps every number that has a name to it, for OVSDB's Flow_Table rows.

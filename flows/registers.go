@@ -5,14 +5,14 @@ package flows
 //	reg0   bit 0      the packet comes from a local pod
 //	       bit 1      an answer made by the agent itself (not built yet)
 //	reg1   0..31      OpenFlow port by which the packet leaves
-//	reg3   0..31      policy being called                              (not built yet)
-//	reg4   0..31      verdict so far                                   (not built yet)
-//	reg5   bit 0      a reply; bit 1: the connection is known          (not built yet)
-//	reg7, xxreg3      address of the other end                         (not built yet)
-//	reg6   0..31      label set of the other end                       (not built yet)
-//	reg8   0..31      identity of the other end                        (not built yet)
-//	reg9   0..30      namespace of the other end, bit 31: it is a pod  (not built yet)
-//	reg10  0..15 responder's port, 16..23 protocol, of a known connection (not built yet)
+//	reg3   0..31      policy being called
+//	reg4   0..31      verdict so far
+//	reg5   bit 0      a reply; bit 1: the connection is known; bit 2: a new one, and judged
+//	reg7, xxreg3      address of the other end
+//	reg6   0..31      label set of the other end
+//	reg8   0..31      identity of the other end
+//	reg9   0..30      namespace of the other end, bit 31: it is a pod
+//	reg10  0..15 responder's port, 16..23 protocol, of a known connection
 const (
 	// RegOrigin holds the Origin bits.
 	RegOrigin = Reg0
@@ -48,12 +48,20 @@ const (
 const (
 	ConnectionReply uint64 = 1 << 0
 	ConnectionKnown uint64 = 1 << 1
+	// ConnectionJudged is set where a policy asks about a new connection. What is not judged
+	// is remembered without port and address, which its cached flows then do not have.
+	ConnectionJudged uint64 = 1 << 2
 )
 
 // NamespaceIsPod is RegNamespace's bit for a pod.
 const NamespaceIsPod uint64 = 1 << 31
 
-// CTMarkValid is the bit of ct_mark that says that those below it are valid.
+// ZonePods is the conntrack zone of all that pods send and receive.
+const ZonePods uint16 = 100
+
+// CTMarkValid is the bit of ct_mark that says that those below it are valid, and that ct_label
+// holds the responder's real address. Where it is not set, conntrack's own tuple says both: nothing
+// has been translated.
 //
 //	0..15   the responder's real port
 //	16..23  its protocol

@@ -8,6 +8,7 @@ const (
 	KindPod  = "Pod"
 	// KindContainer is an attachment that is no pod's; Kubernetes knows nothing of it.
 	KindContainer = "Container"
+	KindPolicy    = "NetworkPolicy"
 )
 
 // Object names who claims.
@@ -43,6 +44,10 @@ const (
 	OnPort    = "port"
 	// OnMAC is no claim of two: the attachment has a MAC that cannot be read.
 	OnMAC = "MAC"
+	// OnPolicies and OnFault are none either: a pod that more policies select than a packet
+	// can be judged by, and a policy that cannot be understood.
+	OnPolicies = "policies"
+	OnFault    = "policy"
 )
 
 // Conflict is a claim that is not served. It is comparable: two renders in which it
@@ -51,7 +56,7 @@ type Conflict struct {
 	// On is the kind of key, Key what is claimed, as text.
 	On  string `json:"on"`
 	Key string `json:"key"`
-	// Loser goes without; Winner has the key. There is no Winner of a MAC.
+	// Loser goes without; Winner has the key. There is no Winner of what is no claim.
 	Loser  Object `json:"loser"`
 	Winner Object `json:"winner,omitzero"`
 }
@@ -63,6 +68,10 @@ func (c Conflict) String() string {
 		return "podCIDR " + c.Key + ": node " + c.Loser.String() + " loses it to node " + c.Winner.String()
 	case OnMAC:
 		return "pod " + c.Loser.String() + ": address " + c.Key + ": invalid MAC address"
+	case OnPolicies:
+		return "pod " + c.Loser.String() + ": selected by too many policies (" + c.Key + "): denied whole in that direction"
+	case OnFault:
+		return "NetworkPolicy " + c.Loser.String() + " cannot be understood and allows nothing: " + c.Key
 	default:
 		if c.Loser == c.Winner {
 			return c.On + " " + c.Key + ": " + c.Loser.String() + " loses it to a newer sandbox of its own"

@@ -18,10 +18,9 @@ type Owned struct {
 // Crowd is a pod that more policies select in a direction than a packet can be judged by: it is
 // isolated whole.
 type Crowd struct {
-	// Pod is namespace/name.
-	Pod       string
-	Direction state.Direction
-	Policies  int
+	Namespace, Name, UID string
+	Direction            state.Direction
+	Policies             int
 }
 
 // Result is what a node's policies need of the switch.
@@ -30,6 +29,8 @@ type Result struct {
 	Owned []Owned
 	// Crowds are in the order of the pods' ports.
 	Crowds []Crowd
+	// Faulty are the policies that select a pod here and cannot be understood.
+	Faulty []state.NetworkPolicy
 }
 
 // Flows are all flows, in the order of flows.Compare.
@@ -56,6 +57,7 @@ func CompileWith(s state.State, hash Hash) Result {
 		take(policyOwner(*b.policy), b.emit(c))
 	}
 	var result Result
+	result.Faulty = c.faulty()
 	for _, l := range c.locals {
 		owner := flows.Owner{Kind: flows.OwnerPod, Name: l.pod.Namespace + "/" + l.pod.Name}
 		e := emitter{owner: owner}
@@ -70,7 +72,7 @@ func CompileWith(s state.State, hash Hash) Result {
 			}
 			w.dispatch(&e, l, calls)
 			if len(policies) > MaxPolicies {
-				result.Crowds = append(result.Crowds, Crowd{owner.Name, w.direction, len(policies)})
+				result.Crowds = append(result.Crowds, Crowd{l.pod.Namespace, l.pod.Name, l.pod.UID, w.direction, len(policies)})
 			}
 		}
 		take(owner, e.sorted())
@@ -92,6 +94,18 @@ func (l local) policies(d state.Direction) []*state.NetworkPolicy {
 		return l.egress
 	}
 	return l.ingress
+}
+
+// faulty are the called policies that cannot be understood, each once.
+func (c *compiler) faulty() (out []state.NetworkPolicy) {
+	seen := map[*state.NetworkPolicy]bool{}
+	for _, b := range c.called {
+		if b.policy.Fault != "" && !seen[b.policy] {
+			seen[b.policy] = true
+			out = append(out, *b.policy)
+		}
+	}
+	return out
 }
 
 func policyOwner(p state.NetworkPolicy) flows.Owner {

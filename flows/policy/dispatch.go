@@ -46,6 +46,9 @@ func (w way) port(l local, in bool) flows.Match {
 	return flows.Match{}.Is(flows.RegOutput, flows.Uint(uint64(l.ofport)))
 }
 
+// judged says that a new connection must be remembered with its port and address.
+var judged = flows.SetBits(flows.RegConnection, flows.ConnectionJudged, flows.ConnectionJudged)
+
 // dispatch makes a pod's flows for a direction. calls are the numbers of the blocks.
 func (w way) dispatch(e *emitter, l local, calls []uint32) {
 	tail := []flows.Action{flows.Resubmit{Table: flows.Addresses}}
@@ -59,7 +62,7 @@ func (w way) dispatch(e *emitter, l local, calls []uint32) {
 	head := flows.Set(flows.RegVerdict, flows.Uint(flows.Undecided))
 	for _, f := range families {
 		fresh := f.match(w.original(l)).Masked(flows.RegConnection, flows.Uint(0), flows.Uint(flows.ConnectionKnown))
-		e.flow(w.table, prioDispatch, flows.RuleDispatch, fresh, join(tail, head, f.packet(w.direction))...)
+		e.flow(w.table, prioDispatch, flows.RuleDispatch, fresh, join(tail, head, judged, f.packet(w.direction))...)
 		for _, reply := range []bool{false, true} {
 			m := f.match(w.original(l))
 			bits := flows.ConnectionKnown
@@ -115,20 +118,21 @@ const (
 
 // family is what differs between IPv4 and IPv6.
 type family struct {
-	match                func(flows.Match) flows.Match
-	src, dst             flows.Field
-	peer                 flows.Subfield
-	responder, openerSrc flows.Subfield
+	match    func(flows.Match) flows.Match
+	src, dst flows.Field
+	peer     flows.Subfield
+	// responder is where a connection's mark is valid, untranslated where it is not.
+	responder, untranslated, openerSrc flows.Subfield
 }
 
 var families = []family{
 	{
 		match: flows.Match.IPv4, src: flows.IPv4Src, dst: flows.IPv4Dst, peer: flows.RegPeer.All(),
-		responder: flows.CTLabel.From(0, 32), openerSrc: flows.CTNwSrc.All(),
+		responder: flows.CTLabel.From(0, 32), untranslated: flows.CTNwDst.All(), openerSrc: flows.CTNwSrc.All(),
 	},
 	{
 		match: flows.Match.IPv6, src: flows.IPv6Src, dst: flows.IPv6Dst, peer: flows.RegPeerIPv6.All(),
-		responder: flows.CTLabel.All(), openerSrc: flows.CTIPv6Src.All(),
+		responder: flows.CTLabel.All(), untranslated: flows.CTIPv6Dst.All(), openerSrc: flows.CTIPv6Src.All(),
 	},
 }
 
@@ -141,8 +145,9 @@ func (f family) packet(d state.Direction) flows.Action {
 }
 
 // remembered loads a known connection's port, and the address of its other end: the responder's
-// real one from ct_label, the opener's from conntrack's tuple. Where the mark has no port (no TCP,
-// UDP or SCTP, or begun by a fragment), conntrack's tuple has the protocol.
+// real one from ct_label, the opener's from conntrack's tuple. Where the mark says nothing (a
+// connection that was not judged when it began, or has no ports, or began by a fragment), the
+// tuple has all: nothing has been translated then.
 func (f family) remembered(d state.Direction, mark bool) []flows.Action {
 	var out []flows.Action
 	if mark {
@@ -152,8 +157,11 @@ func (f family) remembered(d state.Direction, mark bool) []flows.Action {
 			flows.Move{From: flows.CTTPDst.All(), To: flows.RegPort.From(0, 16)},
 			flows.Move{From: flows.CTNwProto.All(), To: flows.RegPort.From(16, 8)})
 	}
-	if d == state.Egress {
+	switch {
+	case d == state.Ingress:
+		return append(out, flows.Move{From: f.openerSrc, To: f.peer})
+	case mark:
 		return append(out, flows.Move{From: f.responder, To: f.peer})
 	}
-	return append(out, flows.Move{From: f.openerSrc, To: f.peer})
+	return append(out, flows.Move{From: f.untranslated, To: f.peer})
 }

@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -86,7 +87,7 @@ func checkPair(t *rapid.T, s state.State, m machine, from, to endpoint) {
 			c := verdict.Connection{Source: from.address, Destination: to.address, Protocol: protocol, Port: port}
 			want := verdict.Judge(s, c)
 			allowed := expected(want, from, to)
-			for _, stage := range []string{"new", "known", "reply", "error"} {
+			for _, stage := range []string{"new", "known", "reply", "error", "unmarked", "unmarked reply"} {
 				if protocol == "ICMP" && stage == "error" {
 					continue // there is no ICMP error about one
 				}
@@ -116,6 +117,8 @@ func newPacket(c verdict.Connection, from, to endpoint, stage string) *packet {
 		number = 58
 	}
 	source, destination, in, out := c.Source, c.Destination, from.port, to.port
+	unmarked := strings.HasPrefix(stage, "unmarked") // it was not judged when it began
+	stage = strings.TrimSpace(strings.TrimPrefix(stage, "unmarked"))
 	if stage == "reply" || stage == "error" {
 		source, destination, in, out = destination, source, out, in
 	}
@@ -123,12 +126,12 @@ func newPacket(c verdict.Connection, from, to endpoint, stage string) *packet {
 	p.put(flows.RegOutput, flows.Uint(uint64(out)), flows.RegOutput.Ones())
 	p.fields[flows.IPProto] = flows.Uint(number)
 	p.fields[flows.EthType], p.fields[flows.IPv4Src], p.fields[flows.IPv4Dst] = flows.Uint(0x0800), flows.IP(source), flows.IP(destination)
-	tuple := flows.CTNwSrc
+	tuple, tupleDst := flows.CTNwSrc, flows.CTNwDst
 	if source.Is6() {
 		delete(p.fields, flows.IPv4Src)
 		delete(p.fields, flows.IPv4Dst)
 		p.fields[flows.EthType], p.fields[flows.IPv6Src], p.fields[flows.IPv6Dst] = flows.Uint(0x86dd), flows.IP(source), flows.IP(destination)
-		tuple = flows.CTIPv6Src
+		tuple, tupleDst = flows.CTIPv6Src, flows.CTIPv6Dst
 	}
 	port := c.Port
 	if stage == "reply" {
@@ -159,10 +162,14 @@ func newPacket(c verdict.Connection, from, to endpoint, stage string) *packet {
 	p.put(flows.RegConnection, flows.Uint(bits), flows.RegConnection.Ones())
 	p.fields[flows.CTState] = flows.Uint(ct)
 	p.fields[tuple] = flows.IP(c.Source)
-	p.fields[flows.CTLabel] = flows.IP(c.Destination)
+	p.fields[tupleDst], p.fields[flows.CTLabel] = flows.IP(c.Destination), flows.Value{}
 	p.fields[flows.CTNwProto], p.fields[flows.CTTPDst] = flows.Uint(number), flows.Uint(0)
 	if c.Protocol != "ICMP" {
-		p.fields[flows.CTMark] = flows.Uint(flows.CTMarkValid | number<<16 | uint64(c.Port))
+		p.fields[flows.CTTPDst] = flows.Uint(uint64(c.Port))
+	}
+	if c.Protocol != "ICMP" && !unmarked {
+		p.fields[flows.CTMark], p.fields[flows.CTLabel] = flows.Uint(flows.CTMarkValid|number<<16|uint64(c.Port)), flows.IP(c.Destination)
+		p.fields[tupleDst] = flows.Uint(0xffffffff) // a translated one's is another
 	}
 	return p
 }

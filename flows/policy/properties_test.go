@@ -158,7 +158,7 @@ func TestAPodWithTooManyPoliciesIsIsolatedAndNamed(t *testing.T) {
 		s.NetworkPolicies = append(s.NetworkPolicies, state.NetworkPolicy{Namespace: "a", Name: fmt.Sprintf("n%d", i), Selects: *app("p0"), Ingress: []state.PolicyRule{{}}})
 	}
 	r := policy.Compile(s)
-	if want := []policy.Crowd{{Pod: "a/p0", Direction: state.Ingress, Policies: policy.MaxPolicies + 1}}; !slices.Equal(r.Crowds, want) {
+	if want := []policy.Crowd{{Namespace: "a", Name: "p0", Direction: state.Ingress, Policies: policy.MaxPolicies + 1}}; !slices.Equal(r.Crowds, want) {
 		t.Errorf("crowds %v", r.Crowds)
 	}
 	for _, f := range r.Flows() {

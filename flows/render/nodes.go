@@ -28,7 +28,7 @@ func (g gatewayPart) emit(e *emitter) {
 		gw := Gateway(p)
 		host := netip.PrefixFrom(gw, gw.BitLen())
 		from := flows.Match{}.InPort(flows.PortGateway)
-		e.flow(flows.SpoofGuard, prioOwn, flows.RuleSpeaks, from.Src(host), flows.Goto{Table: flows.Destination})
+		e.flow(flows.SpoofGuard, prioOwn, flows.RuleSpeaks, from.Src(host), flows.Goto{Table: flows.Conntrack})
 		e.flow(flows.SpoofGuard, prioForeign, flows.RuleSpoofed, from.Src(p))
 		e.flow(flows.Destination, prioHere, flows.RuleDeliver, flows.Match{}.Dst(host), output(flows.PortGateway)...)
 		// An address of this node's range that no pod has: not to the host, which
@@ -102,7 +102,7 @@ func (p nodePart) emit(e *emitter) {
 		}
 		for _, a := range p.sources {
 			e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks,
-				flows.Match{}.InPort(flows.PortTunnel).TunSrc(a).Src(c), flows.Goto{Table: flows.Destination})
+				flows.Match{}.InPort(flows.PortTunnel).TunSrc(a).Src(c), flows.Goto{Table: flows.Conntrack})
 		}
 		e.flow(flows.Destination, route, flows.RuleRoute, flows.Match{}.Dst(c), append(p.tunnel.set(), output(flows.PortTunnel)...)...)
 	}

@@ -26,7 +26,7 @@ func (p pipelinePart) same(other part) bool {
 
 func (p pipelinePart) emit(e *emitter) {
 	for _, t := range flows.Pipeline {
-		if t.Built {
+		if t.Built && !ends(t.ID) {
 			e.flow(t.ID, prioMiss, flows.RuleMiss, nil)
 		}
 	}
@@ -37,8 +37,8 @@ func (p pipelinePart) emit(e *emitter) {
 	e.flow(flows.SpoofGuard, prioDrop, flows.RuleForeignTunnel, flows.Match{}.InPort(flows.PortTunnel))
 	// The host speaks with its own addresses, and forwards for what is outside;
 	// the gateway's and the nodes' flows take the pods' addresses out.
-	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, flows.Match{}.InPort(flows.PortGateway).IPv4(), flows.Goto{Table: flows.Destination})
-	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, flows.Match{}.InPort(flows.PortGateway).IPv6(), flows.Goto{Table: flows.Destination})
+	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, flows.Match{}.InPort(flows.PortGateway).IPv4(), flows.Goto{Table: flows.Conntrack})
+	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, flows.Match{}.InPort(flows.PortGateway).IPv6(), flows.Goto{Table: flows.Conntrack})
 	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaksARP, flows.Match{}.InPort(flows.PortGateway).ARP(), flows.Goto{Table: flows.ARP})
 
 	// The host asks as any pod may; its words go no further.
@@ -69,6 +69,7 @@ func (p pipelinePart) emit(e *emitter) {
 			flows.DecTTL{}, flows.OutputTo{Port: flows.PortTunnel})
 	}
 	p.distrust(e)
+	track(e)
 }
 
 // IP protocol numbers.
@@ -161,7 +162,7 @@ func arpReply(addr netip.Addr, mac net.HardwareAddr) []flows.Action {
 	}
 }
 
-// output chooses a port and goes to the table that sends.
+// output chooses the port by which a packet leaves, if the policies let it.
 func output(port uint32) []flows.Action {
-	return []flows.Action{flows.Set(flows.RegOutput, flows.Uint(uint64(port))), flows.Goto{Table: flows.Output}}
+	return []flows.Action{flows.Set(flows.RegOutput, flows.Uint(uint64(port))), flows.Goto{Table: flows.EgressAdmin}}
 }

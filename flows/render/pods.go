@@ -68,7 +68,7 @@ func (p podPart) emitAddress(e *emitter, addr netip.Addr) {
 	host := netip.PrefixFrom(addr, addr.BitLen())
 	from := flows.Match{}.InPort(p.ofport)
 	speaks := from.EthSrc(p.mac).Src(host)
-	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, speaks, flows.Goto{Table: flows.Destination})
+	e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaks, speaks, flows.Goto{Table: flows.Conntrack})
 	if addr.Is4() {
 		e.flow(flows.SpoofGuard, prioMatch, flows.RuleSpeaksARP,
 			from.ARP().EthSrc(p.mac).Is(flows.ARPSpa, flows.IP(addr)).Is(flows.ARPSha, flows.MAC(p.mac)), flows.Goto{Table: flows.ARP})
@@ -79,4 +79,5 @@ func (p podPart) emitAddress(e *emitter, addr netip.Addr) {
 			flows.Goto{Table: flows.Destination})
 	}
 	e.flow(flows.Destination, prioHere, flows.RuleDeliver, flows.Match{}.Dst(host), output(p.ofport)...)
+	p.believe(e, addr)
 }

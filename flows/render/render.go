@@ -179,6 +179,7 @@ func divide(s state.State) *division {
 	for _, a := range d.attachments() {
 		d.parts = append(d.parts, d.pod(a))
 	}
+	d.policies()
 	d.podConflicts()
 	return d
 }

@@ -97,7 +97,11 @@ func event(e source.Event, now time.Time) *eventsv1.Event {
 }
 
 func reference(o claims.Object) corev1.ObjectReference {
-	return corev1.ObjectReference{APIVersion: "v1", Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, UID: types.UID(o.UID)}
+	version := "v1"
+	if o.Kind == claims.KindPolicy {
+		version = "networking.k8s.io/v1"
+	}
+	return corev1.ObjectReference{APIVersion: version, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, UID: types.UID(o.UID)}
 }
 
 // seriesPatch says that an event has been seen again.
