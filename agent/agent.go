@@ -49,6 +49,11 @@ type Agent struct {
 	restore    restore // used by the pass loop
 	memory     *memory
 	conflicts  *conflicts
+	purger     *purger
+	// kept and judgesAnew are the pass's: what is known of pods that have gone, and that
+	// policies have changed since cached flows were last purged.
+	kept       keeper
+	judgesAnew bool
 	// dbChanged is set when OVSDB holds something that no pass has looked at yet.
 	dbChanged atomic.Bool
 
@@ -112,6 +117,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a.src, a.conflicts = src, newConflicts(cfg.Node, src, log)
+	a.purger = newPurger(cfg.OVSRunDir, log)
 	return a, nil
 }
 
@@ -170,6 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("neighbour discovery", a.discovery.Run)
 	run("memory", a.memoryLoop)
 	run("conflicts", a.conflicts.loop)
+	run("cached flows", a.purger.loop)
 	run("CNI configuration", a.installLoop)
 	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)
 	<-ctx.Done()

@@ -153,8 +153,11 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 		return err
 	}
 	s.Attachments = a.plugger.Attachments()
+	s.Pods = a.kept.pods(s.Pods, s.Attachments)
 	if !sameState(s, p.state) {
+		before := p.result.Set
 		p.state, p.result, p.hostSide = s, a.renderer.Render(s), newHostSide(s)
+		a.judgesAnew = a.judgesAnew || judgesOtherwise(before, p.result.Set)
 	}
 	a.recMu.Lock()
 	err = a.rec.Apply(ctx, p.result.Set, look)
@@ -163,6 +166,10 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 	a.recMu.Unlock()
 	if err != nil {
 		return err
+	}
+	if a.judgesAnew {
+		a.judgesAnew = false
+		a.purger.kick(s.Facts.Datapath)
 	}
 	return a.restore.keep(ctx, ovsdb, connection, arms(s.Facts, ovsdb))
 }
