@@ -130,6 +130,21 @@ type Result struct {
 	Still, Lasted time.Duration
 	// Broken is why the stream ended before it was told to.
 	Broken error
+
+	at []time.Time
+}
+
+// After counts the messages that were sent after a time, and those of them that never came back.
+func (r Result) After(bound time.Time) (sent, lost int) {
+	count := func(list []time.Time) (n int) {
+		for _, at := range list {
+			if at.After(bound) {
+				n++
+			}
+		}
+		return n
+	}
+	return count(r.at), count(r.Lost)
 }
 
 // Stop ends the sending; End and Finish do so too.
@@ -154,7 +169,7 @@ func (s *Stream) Finish() Result {
 	lost := s.lost()
 	s.close()
 	s.receiver.Wait()
-	r := Result{Sent: len(s.sent), Lost: lost, Silence: s.silence, Gaps: s.gaps, Broken: s.broken}
+	r := Result{Sent: len(s.sent), Lost: lost, Silence: s.silence, Gaps: s.gaps, Broken: s.broken, at: s.sent}
 	if len(s.sent) > 0 {
 		r.Lasted = s.stopped.Sub(s.sent[0])
 	}

@@ -1,0 +1,91 @@
+package scenarios
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/lab/examples/policies"
+	"github.com/sluice-cni/sluice/test/slow"
+	"github.com/sluice-cni/sluice/test/traffic"
+)
+
+// bindsWithin is how soon a policy is in force for connections that are there already.
+var bindsWithin = slow.Bound(time.Second)
+
+const denyIngress = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {podSelector: {matchLabels: {app: db}}}
+`
+
+const denyEgress = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress]}
+`
+
+const noPolicy = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: unrelated}
+`
+
+// TestAPolicyBindsLiveConnections: streams that are open are cut by a policy at either end, those
+// of others lose nothing, and what is opened after the policy has gone passes.
+func TestAPolicyBindsLiveConnections(t *testing.T) {
+	objects, err := lab.ParseObjects("cluster.yaml", policies.Cluster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := up(t, lab.Options{Nodes: 2, Objects: objects})
+	nodes := []lab.NodeListing{node(t, l, "n1"), node(t, l, "n2")}
+	web, db, api := pod(t, l, "shop/web"), pod(t, l, "shop/db"), pod(t, l, "shop/api")
+	traffic.ServeEcho(t, db.Netns)
+	traffic.ServeEcho(t, api.Netns)
+	for _, c := range []struct{ name, policy string }{{"ingress of the responder", denyIngress}, {"egress of the opener", denyEgress}} {
+		t.Run(c.name, func(t *testing.T) {
+			cut := []*traffic.Stream{
+				traffic.Connect(t, "UDP", "udp4", web.Netns, db.Addresses[0]),
+				traffic.Connect(t, "TCP", "tcp4", web.Netns, db.Addresses[0]),
+				traffic.Ping(t, "ping", web.Netns, db.Addresses[0]),
+			}
+			other := traffic.Connect(t, "of others", "udp4", db.Netns, api.Addresses[0])
+			for _, s := range append(cut, other) {
+				s.Begin()
+			}
+			time.Sleep(300 * time.Millisecond) // they run before
+			for _, n := range nodes {
+				known(t, n, c.policy)
+			}
+			bound := time.Now().Add(bindsWithin)
+			time.Sleep(2 * bindsWithin)
+			for _, s := range cut {
+				silentAfter(t, s, bound)
+			}
+			other.End(t)
+			for _, n := range nodes {
+				known(t, n, noPolicy)
+			}
+			again := traffic.Connect(t, "TCP again", "tcp4", web.Netns, db.Addresses[0])
+			again.Begin()
+			time.Sleep(300 * time.Millisecond)
+			again.End(t)
+		})
+	}
+}
+
+// silentAfter ends a stream, and fails the test for what of it came back that was sent after
+// the bound.
+func silentAfter(t *testing.T, s *traffic.Stream, bound time.Time) {
+	t.Helper()
+	r := s.Finish()
+	if len(r.Lost) == r.Sent {
+		t.Errorf("%s: nothing came back before the policy", s.Name)
+	}
+	if sent, lost := r.After(bound); sent < 10 || lost != sent {
+		t.Errorf("%s: %d of %d came back that were sent after the policy", s.Name, sent-lost, sent)
+	}
+}
