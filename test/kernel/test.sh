@@ -19,6 +19,11 @@ began=$(date +%s)
 mkdir -p "$tmp/bin" "$tmp/tests" out
 go build -trimpath -ldflags '-s -w' -o "$tmp/bin/" ./cmd/...
 go build -trimpath -ldflags '-s -w' -tags pipeline_next -o "$tmp/bin/sluice-agent-next" ./cmd/sluice-agent
+# The reference plugins that ours is chained with, of the version that go.mod names.
+plugins=github.com/containernetworking/plugins
+version=$(go list -m -f '{{.Version}}' "$plugins")
+GOBIN="$tmp/plugins" GOFLAGS='' go install -trimpath -ldflags '-s -w' \
+	"$plugins/plugins/"{main/loopback,meta/portmap,meta/tuning,meta/firewall,meta/bandwidth,ipam/host-local,ipam/static,ipam/dhcp}"@$version"
 packages=()
 case ${1:-} in
 smoke) ;;

@@ -24,7 +24,11 @@ const pluginsModule = "github.com/containernetworking/plugins"
 
 // referencePlugins is a directory with the real plugins that others chain behind ours or
 // delegate to, built once for this run, of the version that go.mod names.
+// $SLUICE_PLUGIN_DIR says where they are on a machine without Go.
 var referencePlugins = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("SLUICE_PLUGIN_DIR"); dir != "" {
+		return dir, nil
+	}
 	version, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", pluginsModule).Output()
 	if err != nil {
 		return "", fmt.Errorf("find out the version of %s: %w", pluginsModule, err)
