@@ -29,6 +29,7 @@ func TestEveryVerbInEveryVersion(t *testing.T) {
 func everyVersion(t *testing.T, families lab.Families) {
 	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
 	n := node(t, l, "n1")
+	known(t, n, "apiVersion: v1\nkind: Pod\nmetadata: {namespace: shop, name: cart, annotations: {kubernetes.io/ingress-bandwidth: 50M, kubernetes.io/egress-bandwidth: 50M}}\n")
 	for i, version := range wire.Versions() {
 		for _, later := range []bool{false, true} {
 			position := map[bool]string{false: "first", true: "later"}[later]
@@ -38,7 +39,8 @@ func everyVersion(t *testing.T, families lab.Families) {
 					plugins = append(plugins, map[string]any{"type": "loopback"})
 				}
 				plugins = append(plugins,
-					map[string]any{"type": "sluice"},
+					map[string]any{"type": "sluice", "bandwidth": false}, // the bandwidth plugin's matter, the Pod's annotations too
+					map[string]any{"type": "bandwidth", "capabilities": map[string]any{"bandwidth": true}},
 					map[string]any{"type": "portmap", "backend": "nftables", "capabilities": map[string]any{"portMappings": true}},
 					map[string]any{"type": "tuning", "sysctl": map[string]any{"net.ipv4.conf.IFNAME.arp_filter": "1"}})
 				if version != "0.3.1" { // firewall's first is 0.4.0
@@ -48,7 +50,10 @@ func everyVersion(t *testing.T, families lab.Families) {
 				c := &libcni.RuntimeConf{
 					ContainerID: fmt.Sprintf("matrix%d%s", i, position), NetNS: ovstest.NewNamespace(t).Path, IfName: "eth0",
 					Args:           [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "shop"}, {"K8S_POD_NAME", "cart"}},
-					CapabilityArgs: map[string]any{"portMappings": []map[string]any{{"hostPort": 18080 + i, "containerPort": 80, "protocol": "tcp"}}},
+					CapabilityArgs: map[string]any{
+						"portMappings": []map[string]any{{"hostPort": 18080 + i, "containerPort": 80, "protocol": "tcp"}},
+						"bandwidth":    map[string]any{"ingressRate": 50000000, "ingressBurst": 5000000, "egressRate": 50000000, "egressBurst": 5000000},
+					},
 				}
 				everyVerb(t, l, r, c, later)
 			})
