@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -91,8 +90,11 @@ func (p *Plugger) tendPort(ctx context.Context, ovsdb *db.Client, l lease.Lease)
 		return nil
 	}
 	guarded, err := plug.Guarded(l.Port)
+	if errors.Is(err, plug.ErrNoInterface) {
+		return nil // it is collected as a lease without a cable
+	}
 	if err != nil || guarded {
-		return nil // it is being taken away, or all is well
+		return err
 	}
 	bridge, _ := ovsdb.Bridge(l.Layer2.Bridge)
 	p.log.Warn("somebody took the guard of a cable away; it is put back", "port", l.Port, "holder", l.Holder())
@@ -197,7 +199,7 @@ func dressingDiffers(in *plug.Interface, l lease.Lease, promised *types100.Resul
 	}
 	for _, r := range promised.Routes {
 		dst, ok := prefixOf(&r.Dst)
-		via, known := netip.AddrFromSlice(net.IP(r.GW))
+		via, known := netip.AddrFromSlice(r.GW)
 		via = via.Unmap()
 		if !ok || !known || !slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Contains(via) }) {
 			continue

@@ -17,11 +17,13 @@ type Rate struct {
 // Rates are those of a container: ingress is what it receives, egress what it sends.
 type Rates struct{ Ingress, Egress Rate }
 
+// The least and the most that can be held: tc counts in whole bytes a second, in 32 bits.
 const (
-	// MinRate and MaxRate are the least and the most that can be held: tc counts in whole
-	// bytes a second, in 32 bits.
 	MinRate = 1000
 	MaxRate = 8 * math.MaxUint32
+)
+
+const (
 	// noBurst and more is what runtimes write where nobody has asked for a burst: 2^31-1
 	// (dockershim), 2^32-1 (containerd), eight times that (CRI-O). It would be no limit.
 	noBurst = math.MaxInt32

@@ -205,7 +205,7 @@ func (d Device) sendHome(pod *netlink.Handle, link netlink.Link) error {
 // kernel, which brings physical devices home from a namespace that ends, under whatever
 // name they have.
 func (d Device) settle() error {
-	links, err := whole(func() ([]netlink.Link, error) { return netlink.LinkList() })
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
@@ -257,7 +257,7 @@ func same(is bool, change func() error) error {
 // Strays are the aliases that begin so of links on the host, other than cables: devices
 // that have come home by themselves.
 func Strays(prefix string) (aliases []string, err error) {
-	links, err := whole(func() ([]netlink.Link, error) { return netlink.LinkList() })
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

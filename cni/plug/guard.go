@@ -62,9 +62,12 @@ func setGuard(hostName string, macs []net.HardwareAddr, userspace bool) error {
 	})
 }
 
-// Guarded tells whether there is a guard at the host end.
+// Guarded tells whether there is a guard at the host end. The error may be [ErrNoInterface].
 func Guarded(hostName string) (bool, error) {
 	link, err := netlink.LinkByName(hostName)
+	if noDevice(err) {
+		err = ErrNoInterface
+	}
 	if err != nil {
 		return false, fmt.Errorf("%s: look for the guard: %w", hostName, err)
 	}
@@ -73,7 +76,7 @@ func Guarded(hostName string) (bool, error) {
 	}
 	filters, err := whole(func() ([]netlink.Filter, error) { return netlink.FilterList(link, netlink.HANDLE_MIN_INGRESS) })
 	if err != nil {
-		return false, nil // there is no such hook
+		return false, fmt.Errorf("%s: look for the guard: %w", hostName, err)
 	}
 	for _, f := range filters {
 		if b, ok := f.(*netlink.BpfFilter); ok && b.Name == guardName {

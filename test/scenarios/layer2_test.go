@@ -353,7 +353,7 @@ func TestASecondNetworkIsCollected(t *testing.T) {
 	lan(t, l, n)
 	a, b := ovstest.NewNamespace(t), ovstest.NewNamespace(t)
 	conf := func(id int) string {
-		return lanConf(n, fmt.Sprintf(`,"vlan":7,"bandwidth":{"ingressRate":50000000}`)+staticIPAM(fmt.Sprintf("10.99.0.%d/24", id)))
+		return lanConf(n, `,"vlan":7,"bandwidth":{"ingressRate":50000000}`+staticIPAM(fmt.Sprintf("10.99.0.%d/24", id)))
 	}
 	plugged(t, n, call{container: "a", netns: a.Path, ifname: "net1", conf: conf(1)})
 	plugged(t, n, call{container: "b", netns: b.Path, ifname: "net1", conf: conf(2)})

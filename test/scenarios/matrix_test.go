@@ -49,7 +49,7 @@ func everyVersion(t *testing.T, families lab.Families) {
 				r := newRuntime(t, n, fmt.Sprintf("net%d%s", i, position), version, plugins...)
 				c := &libcni.RuntimeConf{
 					ContainerID: fmt.Sprintf("matrix%d%s", i, position), NetNS: ovstest.NewNamespace(t).Path, IfName: "eth0",
-					Args:           [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "shop"}, {"K8S_POD_NAME", "cart"}},
+					Args: [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "shop"}, {"K8S_POD_NAME", "cart"}},
 					CapabilityArgs: map[string]any{
 						"portMappings": []map[string]any{{"hostPort": 18080 + i, "containerPort": 80, "protocol": "tcp"}},
 						"bandwidth":    map[string]any{"ingressRate": 50000000, "ingressBurst": 5000000, "egressRate": 50000000, "egressBurst": 5000000},
