@@ -136,9 +136,6 @@ func (p *Plugger) join(ctx context.Context, ovsdb *db.Client, cable *plug.Cable,
 	if err := setGuard(l, userspace); err != nil {
 		return l, err
 	}
-	if err := cable.Label(); err != nil {
-		return l, err
-	}
 	defer parts.begin("port")()
 	if err := ovsdb.AddPort(ctx, l.Layer2.Bridge, portSpec(l), db.BridgeNote{}); err != nil {
 		return l, err
