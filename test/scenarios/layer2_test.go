@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,8 @@ func TestPodsOnAnOperatorsVLAN(t *testing.T) {
 	join(n2, "b8", `,"vlan":8`+staticIPAM("10.99.0.3/24"))
 	join(n1, "plain", staticIPAM("10.99.0.4/24"))
 	join(n2, "plain2", staticIPAM("10.99.0.5/24"))
+	join(n1, "six", `,"vlan":7`+staticIPAM("fd99::1/64"))
+	join(n2, "six2", `,"vlan":7`+staticIPAM("fd99::2/64"))
 	join(n1, "trunk", `,"trunk":[7,{"minID":20,"maxID":22}]`)
 	for _, c := range []struct {
 		from, to string
@@ -115,6 +118,7 @@ func TestPodsOnAnOperatorsVLAN(t *testing.T) {
 		{"a7", "10.99.0.2", true},
 		{"b7", "10.99.0.1", true},
 		{"plain", "10.99.0.5", true},
+		{"six", "fd99::2", true},
 		{"a7", "10.99.0.3", false},
 		{"b8", "10.99.0.1", false},
 		{"b8", "10.99.0.2", false},
@@ -166,7 +170,7 @@ func TestPodsOnAnOperatorsVLAN(t *testing.T) {
 	if p.Bridge != "br-lan" || p.VLAN != 7 || p.State != api.PodPlugged || len(p.Addresses) != 1 || p.Addresses[0] != "10.99.0.1" {
 		t.Errorf("sluicectl pods has %+v", p)
 	}
-	for id, n := range map[string]lab.NodeListing{"a7": n1, "b7": n2, "b8": n2, "plain": n1, "plain2": n2, "trunk": n1} {
+	for id, n := range map[string]lab.NodeListing{"a7": n1, "b7": n2, "b8": n2, "plain": n1, "plain2": n2, "six": n1, "six2": n2, "trunk": n1} {
 		unplugged(t, n, call{container: id, netns: spaces[id], ifname: "net1", conf: lanConf(n, `,"vlan":7`)})
 	}
 	deleted(t, n1, call{container: "pod", netns: onPodNetwork})
@@ -383,6 +387,20 @@ func TestASecondNetworkIsCollected(t *testing.T) {
 	vsctlOn(t, l, n, "del-br", "br-lan")
 	lan(t, l, n)
 	talks("after its bridge was deleted and made again")
+	for _, d := range []lab.Daemon{lab.Agent, lab.Vswitchd, lab.OVSDB} {
+		if err := l.Kill(testContext(t), "n1", d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loseDatabase(t, n)
+	for _, d := range []lab.Daemon{lab.OVSDB, lab.Vswitchd} {
+		if err := l.Start(testContext(t), "n1", d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restarted(t, l, n, lab.Agent)
+	lan(t, l, n)
+	talks("after OVSDB was lost and the operator made its bridge again")
 	gc := strings.TrimSuffix(conf(1), "}") + `,"cni.dev/valid-attachments":[{"containerID":"b","ifname":"net1"}]}`
 	reference, err := referencePlugins()
 	if err != nil {
@@ -395,6 +413,40 @@ func TestASecondNetworkIsCollected(t *testing.T) {
 		t.Errorf("after GC: %+v", p)
 	}
 	b.Delete()
+	noTraceLeft(t, l, n)
+}
+
+// TestAnADDThatIsCutShortBetweenCableAndAddress: the executable is killed while the IPAM
+// plugin runs. DEL ends it, and without DEL the agent when it is old.
+func TestAnADDThatIsCutShortBetweenCableAndAddress(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n := node(t, l, "n1")
+	lan(t, l, n)
+	dir := t.TempDir()
+	killer := filepath.Join(dir, "killer")
+	if err := os.WriteFile(killer, []byte("#!/bin/sh\n[ $CNI_COMMAND != ADD ] || kill -9 $PPID\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := call{verb: "ADD", container: "cut", netns: ovstest.NewNamespace(t).Path, ifname: "net1", path: dir, conf: lanConf(n, `,"ipam":{"type":"killer"}`)}
+	cut := func() string {
+		t.Helper()
+		if a := cni(t, n, c); !a.failed {
+			t.Fatalf("it is not killed: %s", a.text)
+		}
+		p, ok := podsOf(t, n)["cut"]
+		if !ok || len(p.Addresses) != 0 || p.State != api.PodPlugging {
+			t.Fatalf("%+v", p)
+		}
+		return p.Port
+	}
+	cut()
+	del := c
+	del.verb = "DEL"
+	if d := cni(t, n, del); d.failed {
+		t.Error(d.text)
+	}
+	noTraceLeft(t, l, n)
+	vsctlOn(t, l, n, "set", "port", cut(), "external_ids:sluice-created=1")
 	noTraceLeft(t, l, n)
 }
 
