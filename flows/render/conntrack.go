@@ -61,6 +61,11 @@ func track(e *emitter) {
 
 		e.flow(flows.Commit, prioCommit, flows.RuleCommit, tracked(m, ctNew, 0), flows.CT{Commit: true, Zone: flows.ZonePods}, flows.Goto{Table: flows.Output})
 	}
+	// An advertisement is of no connection: the userspace datapath finds it invalid. Whose it
+	// is the spoof guard has seen.
+	e.flow(flows.Conntrack, prioOwn, flows.RuleSpeaksNA,
+		flows.Match{}.IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)),
+		flows.Goto{Table: flows.Destination})
 	e.flow(flows.ICMPErrors, prioMiss, flows.RuleForeignError, nil)
 	e.flow(flows.EgressNAT, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: flows.Commit})
 	e.flow(flows.Commit, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: flows.Output})
