@@ -3,8 +3,8 @@
 //
 // [Create] makes it, [Cable.Label] says whose it is, [Cable.Configure] sets addresses, routes and neighbours in the
 // container, [Cable.Rollback] and [Remove] take it away, [Inspect] tells what is
-// there, [HostEnds] finds what was left behind. Nothing runs a process, announces an
-// address or waits for Open vSwitch.
+// there, [HostEnds] finds what was left behind. Nothing runs a process or waits for
+// Open vSwitch.
 //
 // "The host" is the network namespace of the calling thread: no function moves it to
 // another. What has to be done in the container goes through netlink sockets opened

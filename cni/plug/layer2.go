@@ -57,7 +57,7 @@ type Dressing struct {
 	Routes []Route
 }
 
-// Dress gives the container's interface its addresses and routes. Where another interface
+// Dress gives the container's interface its addresses and routes, and announces them once. Where another interface
 // has a route to the same, as the pod network's has the default, the routes stand in a
 // table of the interface's own, which is for what is sent from its addresses.
 func Dress(ctx context.Context, netNS, ifName string, d Dressing) error {
@@ -97,7 +97,16 @@ func (d Dressing) put(pod *netlink.Handle, ns *os.File, ifName string) error {
 			return step(ifName, fmt.Sprintf("add address %s", a), err)
 		}
 	}
-	return d.routes(pod, link)
+	if err := d.routes(pod, link); err != nil {
+		return err
+	}
+	for _, a := range d.Addresses {
+		err := inNetNS(ns, func() error { return announce(link.Attrs().Index, link.Attrs().HardwareAddr, a.Addr()) })
+		if err != nil {
+			return step(ifName, fmt.Sprintf("announce %s", a.Addr()), err)
+		}
+	}
+	return nil
 }
 
 func (d Dressing) routes(pod *netlink.Handle, link netlink.Link) error {

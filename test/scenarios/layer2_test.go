@@ -450,6 +450,29 @@ func TestAnADDThatIsCutShortBetweenCableAndAddress(t *testing.T) {
 	noTraceLeft(t, l, n)
 }
 
+// TestAnAddressThatMovesIsAnnounced: a peer that knows it by its last holder's MAC talks
+// to the new one at once, in both families.
+func TestAnAddressThatMovesIsAnnounced(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n := node(t, l, "n1")
+	lan(t, l, n)
+	for _, family := range [][2]string{{"10.99.0.1/24", "10.99.0.2"}, {"fd99::1/64", "fd99::2"}} {
+		peer := call{container: "peer", netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n, staticIPAM(family[0]))}
+		plugged(t, n, peer)
+		bits := family[0][strings.Index(family[0], "/"):]
+		for _, id := range []string{"first", "second", "third"} {
+			c := call{container: id, netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n, staticIPAM(family[1]+bits))}
+			plugged(t, n, c)
+			if !sees(t, peer.netns, "net1", family[1]) {
+				t.Errorf("%s at %s is not reached at once", id, family[1])
+			}
+			unplugged(t, n, c)
+		}
+		unplugged(t, n, peer)
+	}
+	noTraceLeft(t, l, n)
+}
+
 // spare makes a device on the node, as another network card would be, with something at
 // its other end that has the address 10.97.0.1.
 func spare(t *testing.T, l *lab.Lab, n lab.NodeListing) {
