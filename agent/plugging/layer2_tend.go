@@ -187,12 +187,16 @@ func layer2Differs(in *plug.Interface, hostIndex int, l lease.Lease, promised *t
 // none of its subnets is another interface's.
 func dressingDiffers(in *plug.Interface, l lease.Lease, promised *types100.Result) error {
 	var own []netip.Prefix
+	gateway := map[bool]netip.Addr{} // by Is4
 	for _, ip := range promised.IPs {
 		p, ok := prefixOf(&ip.Address)
 		if !ok || !slices.Contains(l.Addresses, p.Addr()) {
 			continue
 		}
 		own = append(own, p)
+		if gw, ok := netip.AddrFromSlice(ip.Gateway); ok && !gateway[p.Addr().Is4()].IsValid() {
+			gateway[p.Addr().Is4()] = gw.Unmap()
+		}
 		if !slices.Contains(in.Addresses, p) {
 			return differs("the addresses of interface "+l.IfName, p.String(), fmt.Sprint(in.Addresses))
 		}
@@ -200,8 +204,10 @@ func dressingDiffers(in *plug.Interface, l lease.Lease, promised *types100.Resul
 	for _, r := range promised.Routes {
 		dst, ok := prefixOf(&r.Dst)
 		via, known := netip.AddrFromSlice(r.GW)
-		via = via.Unmap()
-		if !ok || !known || !slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Contains(via) }) {
+		if via = via.Unmap(); !known {
+			via = gateway[dst.Addr().Is4()]
+		}
+		if !ok || !slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Contains(via) }) {
 			continue
 		}
 		if want := (plug.Route{Dst: dst.Masked(), Via: via}); !slices.Contains(in.Routes, want) {
