@@ -15,7 +15,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # What tests run, and what helps to look around.
 programs='bash sh unshare ip tc ss bridge nft iptables-nft iptables-nft-save ip6tables-nft ip6tables-nft-save
-iptables-legacy iptables-legacy-save ip6tables-legacy ip6tables-legacy-save conntrack ethtool ping tcpdump udhcpd
+iptables ip6tables iptables-legacy iptables-legacy-save ip6tables-legacy ip6tables-legacy-save conntrack ethtool ping tcpdump udhcpd
 ovsdb-server ovsdb-tool ovsdb-client ovs-vswitchd ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl'
 # What they need of the kernel; modprobe finds what these need.
 modules='openvswitch vport-geneve vport-vxlan veth bridge vxlan geneve dummy tun

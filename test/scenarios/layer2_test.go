@@ -11,19 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containernetworking/cni/libcni"
-	"github.com/containernetworking/cni/pkg/types"
-	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"github.com/vishvananda/netlink"
 
 	"github.com/sluice-cni/sluice/agent/api"
-	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
 	"github.com/sluice-cni/sluice/test/lab"
-	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // vsctlOn runs ovs-vsctl on a node.
@@ -249,76 +243,6 @@ func broadcast(t *testing.T, from net.HardwareAddr, tag uint16, text string) []b
 		&layers.Dot1Q{VLANIdentifier: tag, Type: experimental}, gopacket.Payload(text))
 }
 
-// TestTheSpoofGuardOfASecondNetwork: with macspoofchk only the own MAC and those allowed
-// leave, whatever the bridge's flows are, which stay as they were; without it, any.
-func TestTheSpoofGuardOfASecondNetwork(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
-	n := node(t, l, "n1")
-	lan(t, l, n)
-	ofctl(t, l, "node/n1", "add-flow", "unix:"+n.OVSRunDir+"/br-lan.mgmt", "priority=7,actions=normal")
-	before := ofctl(t, l, "node/n1", "dump-flows", "--no-stats", "unix:"+n.OVSRunDir+"/br-lan.mgmt")
-	open := func(id, more string) (*device, call) {
-		t.Helper()
-		c := call{container: id, netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n, more)}
-		plugged(t, n, c)
-		return openDevice(t, c.netns, "net1"), c
-	}
-	ear, earCall := open("ear", `,"promiscMode":true`)
-	guarded, guardedCall := open("guarded", `,"macspoofchk":true,"allowed":["00:00:5e:00:01:07","00:00:5e:00:01:08"]`)
-	free, freeCall := open("free", "")
-	check := func(when string) {
-		t.Helper()
-		for _, c := range []struct {
-			what string
-			by   *device
-			mac  net.HardwareAddr
-			want bool
-		}{
-			{"its own", guarded, guarded.mac, true},
-			{"one that is allowed", guarded, mustMAC("00:00:5e:00:01:07"), true},
-			{"the other that is allowed", guarded, mustMAC("00:00:5e:00:01:08"), true},
-			{"one that differs at its end", guarded, mustMAC("00:00:5e:00:01:09"), false},
-			{"one that differs at its beginning", guarded, mustMAC("02:00:5e:00:01:07"), false},
-			{"another's", guarded, free.mac, false},
-			{"another's without a guard", free, mustMAC("02:00:00:00:00:99"), true},
-		} {
-			for _, tag := range []uint16{0} {
-				text := unique("guard")
-				c.by.send(t, broadcast(t, c.mac, tag, text))
-				wait := 2 * time.Second
-				if !c.want {
-					wait = 300 * time.Millisecond
-				}
-				if got := ear.hear(t, wait, payload(text)); got != c.want {
-					t.Errorf("%s: %s: heard %v", when, c.what, got)
-				}
-			}
-		}
-	}
-	check("at first")
-	// Who may remove it from the host has it back in a moment.
-	port := podsOf(t, n)["guarded"].Port
-	for _, cmd := range [][]string{{"ip", "link", "set", port, "xdpgeneric", "off"}, {"tc", "qdisc", "del", "dev", port, "clsact"}} {
-		_, _ = l.Exec(testContext(t), "node/n1", cmd...) // one of them is what this datapath has
-	}
-	eventually(t, "the guard is back", func() error {
-		text := unique("guard")
-		guarded.send(t, broadcast(t, free.mac, 0, text))
-		if ear.hear(t, 200*time.Millisecond, payload(text)) {
-			return errNotYet
-		}
-		return nil
-	})
-	check("after it was taken away")
-	if after := ofctl(t, l, "node/n1", "dump-flows", "--no-stats", "unix:"+n.OVSRunDir+"/br-lan.mgmt"); after != before {
-		t.Errorf("br-lan's flows were\n%s and are\n%s", before, after)
-	}
-	for _, c := range []call{earCall, guardedCall, freeCall} {
-		unplugged(t, n, c)
-	}
-	noTraceLeft(t, l, n)
-}
-
 // TestWhatASecondNetworkNeedsIsNamed where it is missing, and nothing is left.
 func TestWhatASecondNetworkNeedsIsNamed(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
@@ -454,62 +378,6 @@ func TestAnADDThatIsCutShortBetweenCableAndAddress(t *testing.T) {
 	noTraceLeft(t, l, n)
 }
 
-// TestEveryVerbOnASecondNetwork in every version, as a runtime does, with the real
-// host-local, and tuning behind.
-func TestEveryVerbOnASecondNetwork(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
-	n := node(t, l, "n1")
-	lan(t, l, n)
-	store := t.TempDir()
-	ctx := testContext(t)
-	for i, version := range wire.Versions() {
-		t.Run(version, func(t *testing.T) {
-			name := fmt.Sprintf("lan%d", i)
-			r := newRuntime(t, n, name, version,
-				map[string]any{
-					"type": "sluice", "bridge": "br-lan", "vlan": 7, "macspoofchk": true, "bandwidth": map[string]any{"ingressRate": 10000000, "egressRate": 10000000},
-					"ipam": map[string]any{"type": "host-local", "dataDir": store, "ranges": [][]map[string]any{{{"subnet": "10.99.0.0/24"}}, {{"subnet": "fd99::/64"}}}, "routes": []map[string]any{{"dst": "192.0.2.0/24"}}},
-				},
-				map[string]any{"type": "tuning", "sysctl": map[string]any{"net.ipv4.conf.IFNAME.arp_filter": "1"}})
-			c := &libcni.RuntimeConf{ContainerID: "c", NetNS: ovstest.NewNamespace(t).Path, IfName: "net1"}
-			leases := func() int {
-				four, _ := filepath.Glob(filepath.Join(store, name, "10.*"))
-				six, _ := filepath.Glob(filepath.Join(store, name, "fd99*"))
-				return len(four) + len(six)
-			}
-			var added types.Result
-			if err := r.do(func() (err error) { added, err = r.cni.AddNetworkList(ctx, r.list, c); return err }); err != nil {
-				t.Fatalf("ADD: %v", err)
-			}
-			result, err := types100.NewResultFromResult(added)
-			if err != nil || added.Version() != version || len(result.IPs) != 2 || len(result.Routes) != 1 || len(result.Interfaces) != 2 || leases() != 2 {
-				t.Errorf("%v: %v, %d leases", err, added, leases())
-			}
-			if version != "0.3.1" {
-				if err := r.check(ctx, c); err != nil {
-					t.Errorf("CHECK: %v", err)
-				}
-				if err := netns.Do(c.NetNS, func() error { return exec.Command("ip", "route", "del", "192.0.2.0/24").Run() }); err != nil {
-					t.Fatal(err)
-				}
-				if err := r.check(ctx, c); err == nil || !strings.Contains(err.Error(), "the routes by interface net1: expected 192.0.2.0/24 via 10.99.0.1") {
-					t.Errorf("CHECK without the route: %v", err)
-				}
-			}
-			gc := &libcni.GCArgs{ValidAttachments: []types.GCAttachment{{ContainerID: "c", IfName: "net1"}}}
-			if err := r.do(func() error { return r.cni.GCNetworkList(ctx, r.list, gc) }); err != nil || leases() != 2 {
-				t.Errorf("GC that lists it: %v, %d leases", err, leases())
-			}
-			for range 2 {
-				if err := r.del(ctx, c); err != nil || leases() != 0 {
-					t.Errorf("DEL: %v, %d leases", err, leases())
-				}
-			}
-		})
-	}
-	noTraceLeft(t, l, n)
-}
-
 // TestAnAddressThatMovesIsAnnounced: a peer that knows it by its last holder's MAC talks
 // to the new one at once, in both families.
 func TestAnAddressThatMovesIsAnnounced(t *testing.T) {
@@ -530,173 +398,5 @@ func TestAnAddressThatMovesIsAnnounced(t *testing.T) {
 		}
 		unplugged(t, n, peer)
 	}
-	noTraceLeft(t, l, n)
-}
-
-// spare makes a device on the node, as another network card would be, with something at
-// its other end that has the address 10.97.0.1.
-func spare(t *testing.T, l *lab.Lab, n lab.NodeListing) {
-	t.Helper()
-	for _, args := range [][]string{
-		{"link", "add", "spare0", "mtu", "1400", "type", "veth", "peer", "name", "spare1"},
-		{"link", "set", "spare0", "up", "alias", "the operator's"},
-		{"link", "set", "spare1", "up"},
-		{"address", "add", "10.97.0.1/24", "dev", "spare1"},
-	} {
-		on(t, l, "node/"+n.Name, append([]string{"ip"}, args...)...)
-	}
-}
-
-// home tells what the device is like on the node.
-func home(t *testing.T, n lab.NodeListing) string {
-	t.Helper()
-	out := "away"
-	err := netns.Do(n.Netns, func() error {
-		link, err := netlink.LinkByName("spare0")
-		if errors.As(err, new(netlink.LinkNotFoundError)) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		a := link.Attrs()
-		out = fmt.Sprintf("%s mtu %d %s %q", a.HardwareAddr, a.MTU, map[bool]string{true: "up", false: "down"}[a.Flags&net.FlagUp != 0], a.Alias)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-// TestAMovedDeviceComesHome after DEL, after GC, when the namespace vanishes, when the agent
-// was away meanwhile, and when the kernel has brought it home under another name: as it was.
-func TestAMovedDeviceComesHome(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
-	n := node(t, l, "n1")
-	spare(t, l, n)
-	before := home(t, n)
-	conf := strings.Replace(confWith(n, `"device":"spare0"`+staticIPAM("10.97.0.2/24")), `"name":"sluice"`, `"name":"card"`, 1)
-	lend := func() (*ovstest.Namespace, call) {
-		t.Helper()
-		ns := ovstest.NewNamespace(t)
-		c := call{container: "lent", netns: ns.Path, ifname: "net1", conf: conf}
-		plugged(t, n, c)
-		if !sees(t, ns.Path, "net1", "10.97.0.1") || home(t, n) != "away" {
-			t.Fatalf("the device is %s", home(t, n))
-		}
-		return ns, c
-	}
-	isHome := func(what string) {
-		t.Helper()
-		eventually(t, what+": the device is home", func() error {
-			if h := home(t, n); h != before {
-				return errors.New(h)
-			}
-			return nil
-		})
-	}
-	t.Run("DEL", func(t *testing.T) {
-		_, c := lend()
-		other := c
-		other.verb, other.container, other.netns = "ADD", "other", ovstest.NewNamespace(t).Path
-		if a := cni(t, n, other); !a.failed {
-			t.Errorf("lent twice: %s", a.text)
-		}
-		unplugged(t, n, c)
-		if h := home(t, n); h != before {
-			t.Errorf("right after DEL it is %s, was %s", h, before)
-		}
-		unplugged(t, n, c)
-	})
-	t.Run("DEL after the pod renamed and changed it", func(t *testing.T) {
-		ns, c := lend()
-		err := netns.Do(ns.Path, func() error {
-			for _, args := range [][]string{{"link", "set", "net1", "down"}, {"link", "set", "net1", "name", "mine", "address", "02:00:00:00:00:09", "mtu", "1300"}} {
-				if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-					return fmt.Errorf("%s", out)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		unplugged(t, n, c)
-		isHome("DEL")
-	})
-	t.Run("GC", func(t *testing.T) {
-		lend()
-		reference, err := referencePlugins()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if g := cni(t, n, call{verb: "GC", path: reference, conf: strings.TrimSuffix(conf, "}") + `,"cni.dev/valid-attachments":[]}`}); g.failed {
-			t.Error(g.text)
-		}
-		isHome("GC")
-	})
-	t.Run("a namespace that vanished", func(t *testing.T) {
-		ns, _ := lend()
-		end := inhabited(t, ns.Path)
-		eventually(t, "the agent has seen its process", func() error {
-			time.Sleep(3 * time.Second)
-			return nil
-		})
-		if err := netns.Delete(filepath.Base(ns.Path)); err != nil {
-			t.Fatal(err)
-		}
-		end()
-		within(t, slow.Bound(40*time.Second), "the device is home", func() error {
-			if h := home(t, n); h != before {
-				return errors.New(h)
-			}
-			return nil
-		})
-	})
-	// What the kernel does with a physical device when its namespace ends, wherever the
-	// node is: it moves it, under the name that it has, and down.
-	returned := func(ns *ovstest.Namespace) {
-		t.Helper()
-		err := netns.Do(ns.Path, func() error {
-			out, err := exec.Command("ip", "link", "set", "net1", "netns", filepath.Base(n.Netns)).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("%s", out)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Run("the kernel brings it home under the pod's name", func(t *testing.T) {
-		ns, _ := lend()
-		returned(ns)
-		isHome("by itself")
-	})
-	t.Run("a DEL while the agent is away, and then the kernel", func(t *testing.T) {
-		ns, c := lend()
-		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
-			t.Fatal(err)
-		}
-		unplugged(t, n, c)
-		returned(ns)
-		ns.Delete()
-		restarted(t, l, n, lab.Agent)
-		isHome("the agent is back")
-	})
-	t.Run("an agent that starts again", func(t *testing.T) {
-		_, c := lend()
-		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
-			t.Fatal(err)
-		}
-		restarted(t, l, n, lab.Agent)
-		if h := home(t, n); h != "away" {
-			t.Errorf("it came home: %s", h)
-		}
-		unplugged(t, n, c)
-		isHome("DEL")
-	})
-	on(t, l, "node/n1", "ip", "link", "del", "spare0")
 	noTraceLeft(t, l, n)
 }
