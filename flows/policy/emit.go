@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/sluice-cni/sluice/flows"
@@ -9,28 +10,20 @@ import (
 
 func compareNames(a, b string) int { return strings.Compare(a, b) }
 
-// emitter takes one owner's flows; of a key that comes twice the first stays.
+// emitter takes one owner's flows.
 type emitter struct {
 	owner flows.Owner
-	seen  map[flows.Key]bool
 	flows []flows.Flow
 }
 
 func (e *emitter) flow(t flows.TableID, priority uint16, rule flows.Rule, m flows.Match, actions ...flows.Action) {
-	f := flows.Flow{Table: t, Priority: priority, Cookie: e.owner.Cookie(rule), Match: m, Actions: actions}
-	if e.seen[f.Key()] {
-		return
-	}
-	if e.seen == nil {
-		e.seen = map[flows.Key]bool{}
-	}
-	e.seen[f.Key()] = true
-	e.flows = append(e.flows, f)
+	e.flows = append(e.flows, flows.Flow{Table: t, Priority: priority, Cookie: e.owner.Cookie(rule), Match: m, Actions: actions})
 }
 
+// sorted are the flows in the order of flows.Compare; of those of one key the first stays.
 func (e *emitter) sorted() []flows.Flow {
-	flows.Sort(e.flows)
-	return e.flows
+	slices.SortStableFunc(e.flows, flows.Compare)
+	return slices.CompactFunc(e.flows, func(a, b flows.Flow) bool { return flows.Compare(a, b) == 0 })
 }
 
 // static are the flows that are the same on every node: each tier acts on what the one before it
