@@ -49,8 +49,7 @@ func (b block) name() string {
 const prioRules = 60000
 
 // emit makes the block's flows: for each rule those of one priority.
-func (b block) emit(c *compiler) []flows.Flow {
-	e := emitter{owner: policyOwner(*b.policy)}
+func (b block) emit(c *compiler, e *emitter) {
 	number := uint64(c.blocks[b.name()])
 	for i, r := range rules(*b.policy, b.direction) {
 		if i >= prioRules {
@@ -86,7 +85,6 @@ func (b block) emit(c *compiler) []flows.Flow {
 			at(both2(head, m), accept)
 		}
 	}
-	return e.sorted()
 }
 
 // peerMatches are the conditions on the other end: any of them will do.

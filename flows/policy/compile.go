@@ -44,17 +44,29 @@ func (r Result) Flows() []flows.Flow {
 }
 
 // Compile compiles the policies that select pods of the node s.Node.
-func Compile(s state.State) Result { return CompileWith(s, defaultHash) }
+func Compile(s state.State) Result { return new(Compiler).Compile(s) }
 
 // CompileWith is Compile with another hash for the numbers.
-func CompileWith(s state.State, hash Hash) Result {
-	c := newCompiler(s, hash)
+func CompileWith(s state.State, hash Hash) Result { return (&Compiler{Hash: hash}).Compile(s) }
+
+// result gathers the flows of all owners; those of a policy's blocks are what policy says.
+func (c *compiler) result(policy func(owner flows.Owner, blocks []block) []flows.Flow) Result {
 	owned := map[flows.Owner][]flows.Flow{}
-	take := func(o flows.Owner, f []flows.Flow) { owned[o] = append(owned[o], f...) }
+	take := func(o flows.Owner, f []flows.Flow) {
+		if had, ok := owned[o]; ok { // two sandboxes of one pod
+			f = append(slices.Clip(had), f...)
+			flows.Sort(f)
+		}
+		owned[o] = f
+	}
 	take(flows.Owner{Kind: flows.OwnerPipeline}, static())
-	take(flows.Owner{Kind: flows.OwnerGateway, Name: s.Node}, c.ownNode())
+	take(flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node}, c.ownNode())
+	blocks := map[flows.Owner][]block{}
 	for _, b := range c.called {
-		take(policyOwner(*b.policy), b.emit(c))
+		blocks[policyOwner(*b.policy)] = append(blocks[policyOwner(*b.policy)], b)
+	}
+	for owner, list := range blocks {
+		take(owner, policy(owner, list))
 	}
 	var result Result
 	result.Faulty = c.faulty()
@@ -82,7 +94,6 @@ func CompileWith(s state.State, hash Hash) Result {
 	}
 	for _, o := range slices.SortedFunc(maps.Keys(owned), flows.CompareOwners) {
 		if f := owned[o]; len(f) > 0 {
-			flows.Sort(f)
 			result.Owned = append(result.Owned, Owned{o, f})
 		}
 	}

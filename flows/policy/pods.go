@@ -30,9 +30,10 @@ func locals(s state.State, byNamespace map[string][]*state.NetworkPolicy) []loca
 	for _, a := range s.Attachments {
 		ports.Claim(a.OFPort, claims.OfAttachment(a))
 	}
+	index := byName(s.Pods)
 	var out []local
 	for _, a := range s.Attachments {
-		pod, ok := podOf(s, a)
+		pod, ok := podOf(s, index, a)
 		if !ok || a.OFPort == 0 || pod.HostNetwork || !ports.Holds(a.OFPort, claims.OfAttachment(a)) {
 			continue
 		}
@@ -54,13 +55,26 @@ func locals(s state.State, byNamespace map[string][]*state.NetworkPolicy) []loca
 	return out
 }
 
+// podName names a pod, or several after another.
+type podName struct{ namespace, name string }
+
+// byName finds pods by their names.
+func byName(pods []state.Pod) map[podName][]int {
+	out := make(map[podName][]int, len(pods))
+	for i, p := range pods {
+		key := podName{p.Namespace, p.Name}
+		out[key] = append(out[key], i)
+	}
+	return out
+}
+
 // podOf is the pod that an attachment is of; ok is false if it is a container that is none.
-func podOf(s state.State, a state.Attachment) (pod state.Pod, ok bool) {
+func podOf(s state.State, index map[podName][]int, a state.Attachment) (pod state.Pod, ok bool) {
 	if a.PodName == "" {
 		return state.Pod{}, false
 	}
-	for _, p := range s.Pods {
-		if p.Namespace == a.PodNamespace && p.Name == a.PodName && (p.UID == a.PodUID || p.UID == "" || a.PodUID == "") {
+	for _, i := range index[podName{a.PodNamespace, a.PodName}] {
+		if p := s.Pods[i]; p.UID == a.PodUID || p.UID == "" || a.PodUID == "" {
 			return p, true
 		}
 	}
@@ -76,9 +90,10 @@ func peers(s state.State) []peer {
 			attached.Claim(addr, claims.OfAttachment(a))
 		}
 	}
+	index := byName(s.Pods)
 	var out []peer
 	for _, a := range s.Attachments {
-		if pod, ok := podOf(s, a); ok && !pod.Finished {
+		if pod, ok := podOf(s, index, a); ok && !pod.Finished {
 			held := slices.DeleteFunc(slices.Clone(a.Addresses), func(addr netip.Addr) bool { return !attached.Holds(addr, claims.OfAttachment(a)) })
 			out = append(out, peer{pod, held})
 		}

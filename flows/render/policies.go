@@ -21,18 +21,24 @@ func (p policyPart) owner() flows.Owner { return p.of }
 
 func (p policyPart) same(other part) bool {
 	o, ok := other.(policyPart)
-	return ok && slices.EqualFunc(p.flows, o.flows, flows.Flow.Equal)
+	if !ok || len(p.flows) != len(o.flows) {
+		return false
+	}
+	if len(p.flows) > 0 && &p.flows[0] == &o.flows[0] { // compiled once
+		return true
+	}
+	return slices.EqualFunc(p.flows, o.flows, flows.Flow.Equal)
 }
 
 func (p policyPart) emit(e *emitter) { e.flows = append(e.flows, p.flows...) }
 
 // policies compiles the policies. Without any, pods are no matter.
-func (d *division) policies() {
+func (d *division) policies(compiler *policy.Compiler) {
 	s := d.state
 	if len(s.NetworkPolicies) == 0 {
 		s = state.State{Node: s.Node, Nodes: s.Nodes}
 	}
-	r := policy.Compile(s)
+	r := compiler.Compile(s)
 	for _, o := range r.Owned {
 		d.parts = append(d.parts, policyPart{o.Owner, o.Flows})
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/claims"
+	"github.com/sluice-cni/sluice/flows/policy"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -86,7 +87,8 @@ func Tables(s state.State) Result { return new(Renderer).Render(s) }
 // what an owner whose part of the state has changed needs: of two successive results,
 // what is alike is the same *Owned. The zero Renderer is ready to use, by one caller.
 type Renderer struct {
-	made map[flows.Owner]made
+	made     map[flows.Owner]made
+	policies policy.Compiler
 }
 
 // made is what an owner was given last, and from what.
@@ -105,7 +107,7 @@ type part interface {
 
 // Render is Tables, by way of what was rendered before.
 func (r *Renderer) Render(s state.State) Result {
-	d := divide(s)
+	d := divide(s, &r.policies)
 	slices.SortStableFunc(d.parts, func(a, b part) int { return flows.CompareOwners(a.owner(), b.owner()) })
 	next := make(map[flows.Owner]made, len(r.made))
 	result := Result{Conflicts: d.conflicts}
@@ -163,7 +165,7 @@ type division struct {
 }
 
 // divide settles all claims and gives each owner its part.
-func divide(s state.State) *division {
+func divide(s state.State, policies *policy.Compiler) *division {
 	d := &division{state: s}
 	d.settle()
 	d.parts = append(d.parts, pipelinePart{
@@ -179,7 +181,7 @@ func divide(s state.State) *division {
 	for _, a := range d.attachments() {
 		d.parts = append(d.parts, d.pod(a))
 	}
-	d.policies()
+	d.policies(policies)
 	d.podConflicts()
 	return d
 }

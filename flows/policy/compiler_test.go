@@ -1,0 +1,61 @@
+package policy_test
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/sluice-cni/sluice/flows/policy"
+	"github.com/sluice-cni/sluice/flows/state"
+	"github.com/sluice-cni/sluice/flows/state/statetest"
+)
+
+// TestOneAfterAnotherAsAlone: whatever of a cluster comes, goes and changes, a Compiler gives
+// what it would give if it had seen nothing before; with colliding numbers, too.
+func TestOneAfterAnotherAsAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var k policy.Compiler
+		if rapid.Bool().Draw(t, "collisions") {
+			k.Hash = fourBits
+		}
+		whole := statetest.DrawPolicies(t)
+		for range rapid.IntRange(2, 8).Draw(t, "states") {
+			s := whole
+			s.Pods = some(t, "pods", whole.Pods)
+			s.Attachments = some(t, "attachments", whole.Attachments)
+			s.NetworkPolicies = some(t, "policies", whole.NetworkPolicies)
+			s.Namespaces = some(t, "namespaces", whole.Namespaces)
+			if len(s.Pods) > 0 && rapid.Bool().Draw(t, "relabelled") {
+				i := rapid.IntRange(0, len(s.Pods)-1).Draw(t, "which")
+				s.Pods[i].Labels = map[string]string{"app": rapid.SampledFrom([]string{"web", "db", "new"}).Draw(t, "label")}
+			}
+			alone := policy.Compiler{Hash: k.Hash}
+			same(t, k.Compile(s), alone.Compile(s))
+		}
+	})
+}
+
+// some of a list, most of it; the list itself is left alone.
+func some[T any](t *rapid.T, name string, all []T) []T {
+	out := slices.Clone(all)
+	for range rapid.IntRange(0, 2).Draw(t, name+" that lack") {
+		if len(out) > 0 {
+			i := rapid.IntRange(0, len(out)-1).Draw(t, name)
+			out = slices.Delete(out, i, i+1)
+		}
+	}
+	return out
+}
+
+// BenchmarkOnePodMore is BenchmarkCompile's cluster, in which one pod comes or goes.
+func BenchmarkOnePodMore(b *testing.B) {
+	s := ruled(b)
+	less := s
+	less.Attachments = slices.Clone(s.Attachments[:len(s.Attachments)-1])
+	var k policy.Compiler
+	k.Compile(s)
+	for i := 0; b.Loop(); i++ {
+		k.Compile([]state.State{s, less}[i%2])
+	}
+}
