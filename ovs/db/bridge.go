@@ -212,7 +212,8 @@ func (c *Client) Bridge(name string) (Bridge, bool) {
 // Bridges returns the names of all bridges, sorted.
 func (c *Client) Bridges() []string {
 	var names []string
-	for _, row := range c.last().cache.Table(vswitch.BridgeTable).Rows() {
+	// A copy of each would cost as much as all that its external_ids note.
+	for _, row := range c.last().cache.Table(vswitch.BridgeTable).RowsShallow() {
 		names = append(names, row.(*vswitch.Bridge).Name)
 	}
 	slices.Sort(names)
