@@ -384,12 +384,11 @@ func TestAnAddressThatMovesIsAnnounced(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
 	n := node(t, l, "n1")
 	lan(t, l, n)
-	for _, family := range [][2]string{{"10.99.0.1/24", "10.99.0.2"}, {"fd99::1/64", "fd99::2"}} {
-		peer := call{container: "peer", netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n, staticIPAM(family[0]))}
+	for _, family := range [][3]string{{"10.99.0.1", "10.99.0.2", "/24"}, {"fd99::1", "fd99::2", "/64"}} {
+		peer := call{container: "peer", netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n, staticIPAM(family[0]+family[2]))}
 		plugged(t, n, peer)
-		bits := family[0][strings.Index(family[0], "/"):]
 		for _, id := range []string{"first", "second", "third"} {
-			c := call{container: id, netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n, staticIPAM(family[1]+bits))}
+			c := call{container: id, netns: ovstest.NewNamespace(t).Path, ifname: "net1", conf: lanConf(n, staticIPAM(family[1]+family[2]))}
 			plugged(t, n, c)
 			if !sees(t, peer.netns, "net1", family[1]) {
 				t.Errorf("%s at %s is not reached at once", id, family[1])
