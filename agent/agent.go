@@ -93,6 +93,8 @@ type passResult struct {
 	// connection counts how often the switch was connected to.
 	connection uint64
 	problems   []string
+	// gone are the pods without an object that are plugged in here.
+	gone []state.Pod
 	// err is why the flows are not those of state.
 	err error
 }
@@ -118,6 +120,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	}
 	a.src, a.conflicts = src, newConflicts(cfg.Node, src, log)
 	a.purger = newPurger(cfg.OVSRunDir, log)
+	a.kept.recall = a.memory.pods
 	return a, nil
 }
 

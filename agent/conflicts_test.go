@@ -86,6 +86,12 @@ func TestALoserIsToldWhoWins(t *testing.T) {
 	port, mac := aboutPod("a"), aboutPod("a")
 	port.On, port.Key = claims.OnPort, "258"
 	mac.On, mac.Key, mac.Winner = claims.OnMAC, "0a:58", claims.Object{}
+	crowd := aboutPod("a")
+	crowd.On, crowd.Key, crowd.Winner = claims.OnPolicies, "1801 for Ingress", claims.Object{}
+	fault := claims.Conflict{
+		On: claims.OnFault, Key: "spec.podSelector: no operator",
+		Loser: claims.Object{Kind: claims.KindPolicy, Namespace: "shop", Name: "p", UID: "u3"},
+	}
 	for _, c := range []struct {
 		conflict     claims.Conflict
 		reason, note string
@@ -94,6 +100,8 @@ func TestALoserIsToldWhoWins(t *testing.T) {
 		{aboutPod("a"), "AddressTaken", "address 10.244.1.2 is Pod default/winner's"},
 		{port, "PortTaken", "OpenFlow port 258 is Pod default/winner's"},
 		{mac, "BadMAC", "the MAC 0a:58"},
+		{crowd, "TooManyPolicies", "more policies select this Pod (1801 for Ingress)"},
+		{fault, "BadPolicy", "this NetworkPolicy cannot be understood and allows nothing to the pods that it selects: spec.podSelector: no operator"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
 			l := &listener{}

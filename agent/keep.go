@@ -17,6 +17,9 @@ type keeper struct {
 	last  map[attached]state.Pod
 	// gone are those that base lacks, whole is base with them.
 	gone, whole []state.Pod
+	// recall are the pods that this agent's predecessor knew last; it is asked once, if an
+	// attachment has no object when the agent starts.
+	recall func() []state.Pod
 }
 
 // attached names the pod of an attachment.
@@ -31,6 +34,9 @@ func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.P
 			k.index[p.Namespace+"/"+p.Name] = i
 		}
 	}
+	if k.last == nil {
+		k.last = k.predecessor(now, attachments)
+	}
 	last := make(map[attached]state.Pod, len(attachments))
 	var gone []state.Pod
 	for _, a := range attachments {
@@ -38,9 +44,8 @@ func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.P
 		if _, done := last[key]; done || a.PodName == "" {
 			continue
 		}
-		i, there := k.index[a.PodNamespace+"/"+a.PodName]
-		if there = there && (now[i].UID == a.PodUID || now[i].UID == "" || a.PodUID == ""); there {
-			last[key] = now[i]
+		if p, there := k.object(now, a); there {
+			last[key] = p
 		} else if p, known := k.last[key]; known {
 			p.Deleting = true
 			last[key] = p
@@ -54,4 +59,35 @@ func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.P
 	}
 	k.base, k.last, k.gone = now, last, gone
 	return k.whole
+}
+
+// object is an attachment's Pod, if the cluster has it.
+func (k *keeper) object(now []state.Pod, a state.Attachment) (state.Pod, bool) {
+	if i, ok := k.index[a.PodNamespace+"/"+a.PodName]; ok && isOf(now[i], a) {
+		return now[i], true
+	}
+	return state.Pod{}, false
+}
+
+func isOf(p state.Pod, a state.Attachment) bool {
+	return p.Namespace == a.PodNamespace && p.Name == a.PodName && (p.UID == a.PodUID || p.UID == "" || a.PodUID == "")
+}
+
+// predecessor is what the agent before this one knew of the attachments that have no object.
+func (k *keeper) predecessor(now []state.Pod, attachments []state.Attachment) map[attached]state.Pod {
+	out := map[attached]state.Pod{}
+	var known []state.Pod
+	asked := k.recall == nil
+	for _, a := range attachments {
+		if _, there := k.object(now, a); there || a.PodName == "" {
+			continue
+		}
+		if !asked {
+			known, asked = k.recall(), true
+		}
+		if i := slices.IndexFunc(known, func(p state.Pod) bool { return isOf(p, a) }); i >= 0 {
+			out[attached{a.PodNamespace, a.PodName, a.PodUID}] = known[i]
+		}
+	}
+	return out
 }

@@ -38,7 +38,7 @@ func (a *Agent) input() source.Snapshot {
 	s, m := a.src.Snapshot(), a.memory
 	switch {
 	case s.Synced && a.knowsSelf(s.Objects):
-		m.good = &remembered{s.Version, s.Objects}
+		m.good = &remembered{Version: s.Version, Objects: s.Objects}
 		return s
 	case s.Synced && m.good != nil:
 		return a.instead(s, *m.good)
@@ -78,6 +78,8 @@ func (a *Agent) instead(s source.Snapshot, r remembered) source.Snapshot {
 type remembered struct {
 	Version string         `json:"version"`
 	Objects source.Objects `json:"objects"`
+	// Gone are the pods without an object that are plugged in here, as they were.
+	Gone []state.Pod `json:"gone,omitempty"`
 }
 
 const (
@@ -120,6 +122,15 @@ func (m *memory) read() (*remembered, error) {
 	return r, nil
 }
 
+// pods are those that were known last when the file was written; none if it cannot be read.
+func (m *memory) pods() []state.Pod {
+	r, err := m.read()
+	if err != nil || r == nil {
+		return nil
+	}
+	return slices.Concat(r.Gone, r.Objects.Pods)
+}
+
 // remember writes the file anew if the version is another.
 func (m *memory) remember(r remembered) error {
 	if r.Version == m.kept {
@@ -156,7 +167,7 @@ func (a *Agent) memoryLoop(ctx context.Context) error {
 			continue
 		}
 		began := time.Now()
-		if err := a.memory.remember(remembered{p.installed, p.snapshot.Objects}); err != nil && err.Error() != said {
+		if err := a.memory.remember(remembered{p.installed, p.snapshot.Objects, p.gone}); err != nil && err.Error() != said {
 			said = err.Error()
 			a.log.Warn("an agent that starts while its source is away will know nothing", "error", err)
 		}

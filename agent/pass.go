@@ -63,6 +63,7 @@ func (a *Agent) onePass(ctx context.Context, look reconcile.Look) error {
 	p := passResult{
 		number: number, snapshot: a.input(), state: last.state, result: last.result,
 		hostSide: last.hostSide, installed: last.installed, since: last.since, problems: last.problems,
+		gone: last.gone,
 	}
 	if len(p.snapshot.Errors) > 0 {
 		if p.doubted = last.doubted; p.doubted.IsZero() {
@@ -154,6 +155,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 	}
 	s.Attachments = a.plugger.Attachments()
 	s.Pods = a.kept.pods(s.Pods, s.Attachments)
+	p.gone = a.kept.gone
 	if !sameState(s, p.state) {
 		before := p.result.Set
 		p.state, p.result, p.hostSide = s, a.renderer.Render(s), newHostSide(s)

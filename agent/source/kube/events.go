@@ -86,7 +86,7 @@ func event(e source.Event, now time.Time) *eventsv1.Event {
 		Action:              eventAction,
 		Reason:              e.Reason,
 		Regarding:           reference(e.About),
-		Note:                e.Note[:min(len(e.Note), 1024)],
+		Note:                strings.ToValidUTF8(e.Note[:min(len(e.Note), 1024)], ""), // cut between characters
 		Type:                corev1.EventTypeWarning,
 	}
 	if e.Other.Kind == claims.KindNode || e.Other.Kind == claims.KindPod {

@@ -82,6 +82,25 @@ func TestAnEventIsOnTheObjectThatItIsAbout(t *testing.T) {
 	}
 }
 
+func TestAnEventAboutAPolicy(t *testing.T) {
+	client := fake.NewClientset()
+	fault := source.Event{
+		About: claims.Object{Kind: claims.KindPolicy, Namespace: "shop", Name: "p", UID: "u5"},
+		Node:  "n1", Reason: "BadPolicy", Note: strings.Repeat("x", 1023) + "é and more than an event holds",
+	}
+	if err := teller(client).Tell(t.Context(), fault); err != nil {
+		t.Fatal(err)
+	}
+	list := eventsIn(t, client, "shop")
+	if len(list) != 1 {
+		t.Fatalf("%d events", len(list))
+	}
+	about := corev1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy", Namespace: "shop", Name: "p", UID: "u5"}
+	if e := list[0]; e.Regarding != about || e.Related != nil || e.Note != strings.Repeat("x", 1023) {
+		t.Errorf("regarding %+v, related %+v, note of %d bytes", e.Regarding, e.Related, len(e.Note))
+	}
+}
+
 func TestAnEventThatIsToldAgainIsOne(t *testing.T) {
 	client := fake.NewClientset()
 	first := teller(client)

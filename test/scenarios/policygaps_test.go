@@ -1,0 +1,236 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/ovs/ovstest"
+	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/traffic"
+)
+
+// sinkPort is where sinks listen.
+const sinkPort = 9100
+
+// sink counts the datagrams that come to a namespace until the test ends; the namespace may be
+// without any link yet.
+func sink(t *testing.T, namespace string) *atomic.Int64 {
+	t.Helper()
+	var socket net.PacketConn
+	if err := netns.Do(namespace, func() (err error) {
+		socket, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", sinkPort))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var came atomic.Int64
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		buffer := make([]byte, 64)
+		for {
+			_, _, err := socket.ReadFrom(buffer)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				came.Add(1)
+			}
+		}
+	})
+	t.Cleanup(func() {
+		socket.Close()
+		wait.Wait()
+	})
+	return &came
+}
+
+// hammer sends a datagram to a sink every millisecond until the test ends, also while there is
+// no way to it. It counts those that the namespace's kernel took.
+func hammer(t *testing.T, namespace string, to netip.Addr) *atomic.Int64 {
+	t.Helper()
+	var socket net.PacketConn
+	if err := netns.Do(namespace, func() (err error) {
+		socket, err = net.ListenPacket("udp4", ":0")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var sent atomic.Int64
+	var wait sync.WaitGroup
+	target := net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, sinkPort))
+	wait.Go(func() {
+		for {
+			_, err := socket.WriteTo([]byte("x"), target)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				sent.Add(1)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	t.Cleanup(func() {
+		socket.Close()
+		wait.Wait()
+	})
+	return &sent
+}
+
+// more waits until a counter has grown by n.
+func more(t *testing.T, what string, c *atomic.Int64, n int64) {
+	t.Helper()
+	from := c.Load()
+	eventually(t, what, func() error {
+		if got := c.Load() - from; got < n {
+			return fmt.Errorf("%d of %d", got, n)
+		}
+		return nil
+	})
+}
+
+func object(kind, name, spec string) string {
+	version := "v1"
+	if kind == "NetworkPolicy" {
+		version = "networking.k8s.io/v1"
+	}
+	metadata := "{name: " + name + ", namespace: shop"
+	if kind == "Pod" {
+		metadata += ", labels: {app: " + name + "}"
+	}
+	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: %s}\nspec: %s\n", version, kind, metadata, spec)
+}
+
+func podObject(name string) string { return object("Pod", name, "{nodeName: n1}") }
+
+func documents(list ...string) string { return strings.Join(list, "---\n") }
+
+// sandboxOf is a pod's, on n1; add is the call that plugs it in at an address.
+func sandboxOf(t *testing.T, pod, address string) (namespace string, add call) {
+	t.Helper()
+	ns := ovstest.NewNamespace(t).Path
+	return ns, call{container: pod, netns: ns, args: "IP=" + address + ";K8S_POD_NAMESPACE=shop;K8S_POD_NAME=" + pod}
+}
+
+// TestAPolicyIsInForceFromAPodsFirstPacket: others send to the pod's address, and the pod sends,
+// from before its ADD. Nothing comes through, either way, until the policy goes.
+func TestAPolicyIsInForceFromAPodsFirstPacket(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 2})
+	n1, here, there := node(t, l, "n1"), pod(t, l, "a1"), pod(t, l, "b1")
+	address := netip.MustParseAddr("10.244.1.50")
+	closed := object("NetworkPolicy", "closed", "{podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress, Egress]}")
+	fromNear, fromFar := hammer(t, here.Netns, address), hammer(t, there.Netns, address)
+	atNear, atFar := sink(t, here.Netns), sink(t, there.Netns)
+	for i := range 4 {
+		known(t, n1, documents(podObject("db"), closed))
+		namespace, add := sandboxOf(t, "db", address.String())
+		into := sink(t, namespace)
+		out := hammer(t, namespace, here.Addresses[0])
+		hammer(t, namespace, there.Addresses[0])
+		near, far := atNear.Load(), atFar.Load()
+		added(t, n1, add)
+		for _, c := range []*atomic.Int64{fromNear, fromFar, out} {
+			more(t, "they send", c, 200)
+		}
+		if got := into.Load(); got > 0 {
+			t.Errorf("start %d: %d datagrams came to the pod", i, got)
+		}
+		if near, far := atNear.Load()-near, atFar.Load()-far; near+far > 0 {
+			t.Errorf("start %d: %d datagrams came from the pod to its own node, %d to the other", i, near, far)
+		}
+		known(t, n1, podObject("db"))
+		for _, c := range []*atomic.Int64{into, atNear, atFar} {
+			more(t, "they come through without the policy", c, 10)
+		}
+		deleted(t, n1, add)
+	}
+}
+
+// judgedPair is a pod db that only api may send to, while web tries.
+type judgedPair struct {
+	n1      lab.NodeListing
+	denied  *atomic.Int64
+	tries   *atomic.Int64
+	allowed *traffic.Stream
+}
+
+// These are the three pods and what db allows.
+var threePods = documents(podObject("db"), podObject("web"), podObject("api"))
+
+var onlyFromAPI = object("NetworkPolicy", "db", "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]}")
+
+func newJudgedPair(t *testing.T, l *lab.Lab) judgedPair {
+	t.Helper()
+	p := judgedPair{n1: node(t, l, "n1")}
+	known(t, p.n1, documents(threePods, onlyFromAPI))
+	sandboxes := map[string]string{}
+	for name, address := range map[string]string{"db": "10.244.1.50", "web": "10.244.1.51", "api": "10.244.1.52"} {
+		namespace, add := sandboxOf(t, name, address)
+		added(t, p.n1, add)
+		t.Cleanup(func() { deleted(t, p.n1, add) })
+		sandboxes[name] = namespace
+	}
+	db := netip.MustParseAddr("10.244.1.50")
+	p.denied = sink(t, sandboxes["db"])
+	p.tries = hammer(t, sandboxes["web"], db)
+	traffic.ServeEcho(t, sandboxes["db"])
+	p.allowed = traffic.Connect(t, "of the allowed peer", "tcp4", sandboxes["api"], db)
+	p.allowed.Begin()
+	return p
+}
+
+// holds fails the test if something came through that is denied. It lets some be tried first.
+func (p judgedPair) holds(t *testing.T, when string) {
+	t.Helper()
+	more(t, "the denied pod tries", p.tries, 300)
+	if got := p.denied.Load(); got > 0 {
+		t.Errorf("%s: %d datagrams came through that are denied", when, got)
+	}
+}
+
+// TestAPolicyStaysInForceWithoutItsAgent, and when the agent is back; what is allowed goes on.
+func TestAPolicyStaysInForceWithoutItsAgent(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	p := newJudgedPair(t, l)
+	p.holds(t, "before")
+	for range 2 {
+		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+			t.Fatal(err)
+		}
+		p.holds(t, "while the agent is away")
+		restarted(t, l, p.n1, lab.Agent)
+		p.holds(t, "when the agent is back")
+	}
+	p.allowed.End(t)
+	known(t, p.n1, threePods)
+	more(t, "it comes through without the policy", p.denied, 10)
+}
+
+// TestAPodIsIsolatedUntilItsDEL: the objects of a pod and its peers go while their sandboxes
+// live. It is as isolated as before, and what was allowed goes on; so it is for an agent that starts
+// in that time.
+func TestAPodIsIsolatedUntilItsDEL(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	p := newJudgedPair(t, l)
+	p.holds(t, "before")
+	known(t, p.n1, documents(podObject("web"), onlyFromAPI))
+	p.holds(t, "without their objects")
+	for i := range 2 {
+		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+			t.Fatal(err)
+		}
+		restarted(t, l, p.n1, lab.Agent)
+		p.holds(t, fmt.Sprintf("after %d starts of the agent", i+1))
+	}
+	p.allowed.End(t)
+	known(t, p.n1, podObject("web"))
+	more(t, "it comes through without the policy", p.denied, 10)
+}
