@@ -56,10 +56,9 @@ func deleted(t *testing.T, n lab.NodeListing, c call) {
 	}
 }
 
-// known puts objects into the node's directory, and returns when its agent has them.
-func known(t *testing.T, n lab.NodeListing, text string) {
+// written puts objects into the node's directory, in the place of those that it put there before.
+func written(t *testing.T, n lab.NodeListing, text string) {
 	t.Helper()
-	before := statusOf(t, n).Input.Installed
 	tmp := filepath.Join(n.ManifestsDir, ".tmp")
 	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -67,6 +66,13 @@ func known(t *testing.T, n lab.NodeListing, text string) {
 	if err := os.Rename(tmp, filepath.Join(n.ManifestsDir, "zz.yaml")); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// known puts objects into the node's directory, and returns when its agent has them.
+func known(t *testing.T, n lab.NodeListing, text string) {
+	t.Helper()
+	before := statusOf(t, n).Input.Installed
+	written(t, n, text)
 	eventually(t, "the objects are in force", func() error {
 		s := statusOf(t, n)
 		if s.Input.Installed == before || s.Input.Seen != s.Input.Installed {

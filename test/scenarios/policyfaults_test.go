@@ -56,7 +56,7 @@ func TestAPolicyThatCannotBeServedDenies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			more(t, "it comes through before", toDB, 10)
 			known(t, n1, documents(pods, c.policies))
-			silent(t, "the pod is denied", func() int64 { return toDB.Load() })
+			silent(t, "the pod is denied", toDB.Load)
 			before := toDB.Load()
 			more(t, "it is tried", tries, 300)
 			if got := toDB.Load() - before; got > 0 {

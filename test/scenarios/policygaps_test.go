@@ -212,6 +212,13 @@ func TestAPolicyStaysInForceWithoutItsAgent(t *testing.T) {
 	p.allowed.End(t)
 	known(t, p.n1, threePods)
 	more(t, "it comes through without the policy", p.denied, 10)
+
+	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+		t.Fatal(err)
+	}
+	written(t, p.n1, documents(threePods, onlyFromAPI))
+	restarted(t, l, p.n1, lab.Agent)
+	silent(t, "a policy that came while the agent was away is in force", p.denied.Load)
 }
 
 // TestAPodIsIsolatedUntilItsDEL: the objects of a pod and its peers go while their sandboxes
@@ -221,7 +228,8 @@ func TestAPodIsIsolatedUntilItsDEL(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
 	p := newJudgedPair(t, l)
 	p.holds(t, "before")
-	known(t, p.n1, documents(podObject("web"), onlyFromAPI))
+	without := documents(podObject("web"), onlyFromAPI)
+	known(t, p.n1, without)
 	p.holds(t, "without their objects")
 	for i := range 2 {
 		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
@@ -230,6 +238,14 @@ func TestAPodIsIsolatedUntilItsDEL(t *testing.T) {
 		restarted(t, l, p.n1, lab.Agent)
 		p.holds(t, fmt.Sprintf("after %d starts of the agent", i+1))
 	}
+	known(t, p.n1, documents(threePods, onlyFromAPI))
+	p.holds(t, "when there are objects of their names again")
+	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+		t.Fatal(err)
+	}
+	written(t, p.n1, without)
+	restarted(t, l, p.n1, lab.Agent)
+	p.holds(t, "when their objects went while the agent was away")
 	p.allowed.End(t)
 	known(t, p.n1, podObject("web"))
 	more(t, "it comes through without the policy", p.denied, 10)
