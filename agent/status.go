@@ -209,10 +209,10 @@ func (a *Agent) Flows(ctx context.Context) ([]api.Flow, error) {
 		s := stats[f.Key()]
 		info := api.Flow{
 			Table: int(f.Table), Priority: int(f.Priority), Text: f.String(), Packets: s.Packets, Bytes: s.Bytes,
-			Owner: "somebody else", Drops: len(f.Actions) == 0,
+			Cookie: f.Cookie.String(), Owner: "somebody else", Drops: len(f.Actions) == 0,
 		}
 		if o, ok := owners[f.Cookie.Owner()]; ok {
-			info.Owner, info.Rule = o.String(), f.Cookie.Rule().String()
+			info.Owner, info.Rule = o.String(), f.Cookie.Words()
 		}
 		out = append(out, info)
 	}

@@ -158,10 +158,24 @@ const (
 // spec.egress[index].
 func PolicyRule(egress bool, index int) Rule {
 	if egress {
-		return Rule(index&0x7fff | 0x8000)
+		return Rule(index)&^egressRule | egressRule
 	}
-	return Rule(index & 0x7fff)
+	return Rule(index) &^ egressRule
 }
+
+// Words say what the flow does for its owner: of a policy's, which rule it is.
+func (c Cookie) Words() string {
+	if c.Kind() != OwnerPolicy {
+		return c.Rule().String()
+	}
+	if c.Rule()&egressRule != 0 {
+		return fmt.Sprintf("allowed by spec.egress[%d]", c.Rule()&^egressRule)
+	}
+	return fmt.Sprintf("allowed by spec.ingress[%d]", c.Rule())
+}
+
+// egressRule is the bit of a policy's rule for egress.
+const egressRule Rule = 0x8000
 
 var ruleWords = map[Rule]string{
 	RuleMiss:          "nothing else matched",

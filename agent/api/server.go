@@ -22,6 +22,8 @@ type Flow struct {
 	Text     string `json:"text"`
 	Packets  uint64 `json:"packets"`
 	Bytes    uint64 `json:"bytes"`
+	// Cookie is flows.Cookie in hexadecimal: 0x and digits.
+	Cookie string `json:"cookie"`
 	// Owner is the object that the flow serves, Rule what it does for it.
 	Owner string `json:"owner"`
 	Rule  string `json:"rule"`

@@ -2,7 +2,7 @@ package main
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -12,33 +12,34 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/source/manifests"
 	"github.com/sluice-cni/sluice/flows/endpoint"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/flows/verdict"
 )
 
-func policiesCommand() *cobra.Command {
+func policiesCommand(client func() *api.Client) *cobra.Command {
 	var files []string
 	var output string
 	cmd := &cobra.Command{
-		Use:   "policies [POD] -f DIR|FILE",
-		Short: "NetworkPolicies and the pods that each selects, or those that select one pod",
-		Args:  cobra.MaximumNArgs(1),
+		Use:   "policies [POD] [-f DIR|FILE]",
+		Short: "NetworkPolicies and the pods that each selects, or those that select one pod; on a node with hit counts",
+		Long: "NetworkPolicies and the pods that each selects, or those that select one pod.\n\n" +
+			"On a running node: those that select a pod here, how many packets each rule has allowed, and how\n" +
+			"many were dropped for each pod because no rule allowed them. With -f, from YAML alone: no root, no\n" +
+			"Open vSwitch, no agent.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := readPolicies(files)
-			if err != nil {
-				return err
-			}
-			list, err := c.policies(args)
+			report, err := reportPolicies(cmd.Context(), client(), files, args)
 			if err != nil {
 				return err
 			}
 			switch output {
 			case "":
-				return printPolicies(cmd.OutOrStdout(), list)
+				return report.print(cmd.OutOrStdout())
 			case "json":
-				return printJSON(cmd.OutOrStdout(), list)
+				return printJSON(cmd.OutOrStdout(), report)
 			}
 			return badOutput(output, "json")
 		},
@@ -48,14 +49,46 @@ func policiesCommand() *cobra.Command {
 	return cmd
 }
 
+// policyReport is what the command tells. Node and Isolated are empty without a node; Pod is the one
+// that is asked about, empty if all are.
+type policyReport struct {
+	Node     string        `json:"node,omitempty"`
+	Pod      string        `json:"pod,omitempty"`
+	Policies []policyLine  `json:"policies"`
+	Isolated []isolatedPod `json:"isolated,omitempty"`
+}
+
+func reportPolicies(ctx context.Context, client *api.Client, files, args []string) (policyReport, error) {
+	if len(files) == 0 {
+		return nodePolicies(ctx, client, args)
+	}
+	c, err := readPolicies(files)
+	if err != nil {
+		return policyReport{}, err
+	}
+	only, err := c.only(args)
+	if err != nil {
+		return policyReport{}, err
+	}
+	return policyReport{Pod: only, Policies: c.policies(only)}, nil
+}
+
+func (r policyReport) print(w io.Writer) error {
+	if r.Node != "" {
+		return r.printNode(w)
+	}
+	return printPolicies(w, r.Policies)
+}
+
 func filesFlag(cmd *cobra.Command, files *[]string) {
 	cmd.Flags().StringArrayVarP(files, "filename", "f", nil, "directory or file of Kubernetes YAML (may be repeated)")
 }
 
-// policyContent is a cluster from files, as policies see it.
+// policyContent is a cluster, as policies see it.
 type policyContent struct {
 	state state.State
-	files []string
+	// where says in words where the objects are from.
+	where string
 	// standIns are the addresses given to pods that have none in the files, by pod.
 	standIns map[string]netip.Addr
 }
@@ -63,14 +96,11 @@ type policyContent struct {
 // readPolicies reads a cluster. Pods that are not running anywhere yet have no address: they
 // get one in their stead.
 func readPolicies(files []string) (policyContent, error) {
-	if len(files) == 0 {
-		return policyContent{}, errors.New("give -f DIR|FILE")
-	}
 	content, err := manifests.Read(files...)
 	if err != nil {
 		return policyContent{}, err
 	}
-	c := policyContent{state: content.State(""), files: files, standIns: map[string]netip.Addr{}}
+	c := policyContent{state: content.State(""), where: strings.Join(files, " "), standIns: map[string]netip.Addr{}}
 	next := netip.MustParseAddr("100.64.0.1") // RFC 6598: nobody's in particular
 	for i := range c.state.Pods {
 		p := &c.state.Pods[i]
@@ -85,17 +115,28 @@ func readPolicies(files []string) (policyContent, error) {
 
 func podName(p state.Pod) string { return p.Namespace + "/" + p.Name }
 
+// pod finds a pod, with the addresses that it was plugged in with if it is here.
 func (c policyContent) pod(namespace, name string) (state.Pod, error) {
-	var there []string
-	for _, p := range c.state.Pods {
+	for _, p := range c.pods() {
 		if p.Namespace == namespace && p.Name == name {
 			return p, nil
 		}
-		there = append(there, podName(p))
 	}
-	slices.Sort(there)
+	if c.running() {
+		return state.Pod{}, fmt.Errorf("there is no Pod %s/%s in %s; Pods plugged in here: %s",
+			namespace, name, c.where, cmp.Or(strings.Join(podNames(c.local()), ", "), "none"))
+	}
 	return state.Pod{}, fmt.Errorf("there is no Pod %s/%s in %s; Pods there: %s",
-		namespace, name, strings.Join(c.files, " "), cmp.Or(strings.Join(there, ", "), "none"))
+		namespace, name, c.where, cmp.Or(strings.Join(podNames(c.state.Pods), ", "), "none"))
+}
+
+func podNames(pods []state.Pod) []string {
+	var out []string
+	for _, p := range pods {
+		out = append(out, podName(p))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // addresses of an endpoint, and what has to be known of them.
@@ -114,7 +155,7 @@ func (c policyContent) addresses(e endpoint.Endpoint) (out []netip.Addr, notes [
 				return n.Addresses, nil, nil
 			}
 		}
-		return nil, nil, noNode(e.Name, c.files, c.state.Nodes)
+		return nil, nil, noNode(e.Name, []string{c.where}, c.state.Nodes)
 	}
 	p, err := c.pod(e.Namespace, e.Name)
 	switch {
@@ -131,6 +172,9 @@ func (c policyContent) addresses(e endpoint.Endpoint) (out []netip.Addr, notes [
 	if a, ok := c.standIns[podName(p)]; ok {
 		notes = []string{podName(p) + " has no status.podIPs: " + a.String() + " stands for its address"}
 	}
+	if len(p.Addresses) == 0 {
+		return nil, nil, fmt.Errorf("%s has no address yet; -f asks YAML alone", podName(p))
+	}
 	return p.Addresses, notes, nil
 }
 
@@ -143,25 +187,34 @@ type policyLine struct {
 	Egress  *int     `json:"egress,omitempty"`
 	Pods    []string `json:"pods"`
 	Fault   string   `json:"fault,omitempty"`
+	// Rules are those of both directions, on a running node.
+	Rules []ruleHits `json:"rules,omitempty"`
 }
 
-// policies are all, or those that select the pod that is named.
-func (c policyContent) policies(args []string) ([]policyLine, error) {
-	var only string
-	if len(args) == 1 {
-		e, err := endpoint.Parse(args[0])
-		if err != nil {
-			return nil, err
-		}
-		if e.Kind != endpoint.Pod {
-			return nil, fmt.Errorf("%s is no pod: policies select pods", e)
-		}
-		p, err := c.pod(e.Namespace, e.Name)
-		if err != nil {
-			return nil, err
-		}
-		only = podName(p)
+// only is the name of the pod that is meant, empty if all are. On a node it is one of its own.
+func (c policyContent) only(args []string) (string, error) {
+	if len(args) == 0 {
+		return "", nil
 	}
+	e, err := endpoint.Parse(args[0])
+	if err != nil {
+		return "", err
+	}
+	if e.Kind != endpoint.Pod {
+		return "", fmt.Errorf("%s is no pod: policies select pods", e)
+	}
+	p, err := c.pod(e.Namespace, e.Name)
+	if err != nil {
+		return "", err
+	}
+	if c.running() && !slices.Contains(podNames(c.local()), podName(p)) {
+		return "", fmt.Errorf("%s is not plugged in on node %s: ask on node %s", podName(p), c.state.Node, cmp.Or(p.Node, "that it will be on"))
+	}
+	return podName(p), nil
+}
+
+// policies are all, or those that select the pod of that name.
+func (c policyContent) policies(only string) []policyLine {
 	out := []policyLine{}
 	for _, p := range c.state.NetworkPolicies {
 		line := policyLine{Policy: p.Namespace + "/" + p.Name, Selects: verdict.SelectorWords(p.Selects), Fault: p.Fault, Pods: []string{}}
@@ -174,18 +227,19 @@ func (c policyContent) policies(args []string) ([]policyLine, error) {
 			n := len(rules)
 			*into = &n
 		}
-		for _, pod := range c.state.Pods {
+		for _, pod := range c.subjects() {
 			if verdict.Selects(p, pod) {
 				line.Pods = append(line.Pods, podName(pod))
 			}
 		}
 		slices.Sort(line.Pods)
+		line.Pods = slices.Compact(line.Pods)
 		if only == "" || slices.Contains(line.Pods, only) {
 			out = append(out, line)
 		}
 	}
 	slices.SortFunc(out, func(a, b policyLine) int { return strings.Compare(a.Policy, b.Policy) })
-	return out, nil
+	return out
 }
 
 func printPolicies(out io.Writer, list []policyLine) error {

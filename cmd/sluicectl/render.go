@@ -121,7 +121,7 @@ func rendered(r render.Result) any {
 		_, actions, _ := strings.Cut(f.String(), " actions=")
 		out.Flows = append(out.Flows, renderedFlow{
 			Table: uint8(f.Table), Priority: f.Priority, Cookie: f.Cookie.String(), Match: f.Match.String(), Actions: actions,
-			Owner: owners[f.Cookie.Owner()].String(), Rule: f.Cookie.Rule().String(),
+			Owner: owners[f.Cookie.Owner()].String(), Rule: f.Cookie.Words(),
 		})
 	}
 	return out

@@ -1,53 +1,71 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/flows/endpoint"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/flows/verdict"
+	"github.com/sluice-cni/sluice/ovs/appctl"
 )
 
-func whyCommand() *cobra.Command {
+func whyCommand(client func() *api.Client) *cobra.Command {
 	var files []string
-	var output string
+	var output, runDir string
 	cmd := &cobra.Command{
-		Use:   "why FROM TO [PORT/PROTOCOL] -f DIR|FILE",
-		Short: "Whether NetworkPolicies allow a connection, by which rule or why not, from YAML alone",
-		Long: "Whether NetworkPolicies allow a connection, by which rule or why not, from YAML alone:\n" +
-			"no root, no Open vSwitch, no agent.\n\n" +
+		Use:   "why FROM TO [PORT/PROTOCOL] [-f DIR|FILE]",
+		Short: "Whether NetworkPolicies allow a connection, by which rule or why not: on a node, or from YAML alone",
+		Long: "Whether NetworkPolicies allow a connection, by which rule or why not.\n\n" +
+			"On a running node the agent's state is judged, and the switch is asked by ofproto/trace what it does\n" +
+			"with the connection's packets, table by table: with the first, with a later one, with an answer. If the\n" +
+			"switch does otherwise than the policies say, that is said, and the exit status is 1.\n\n" +
+			"With -f, from YAML alone: no root, no Open vSwitch, no agent.\n\n" +
 			"FROM and TO are [namespace/]pod, an IP address, node/name or outside. The port may stand\n" +
 			"behind TO too: TO:PORT/PROTOCOL. Without a port it is a ping that is judged.",
 		Args: cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := readPolicies(files)
+			if output != "" && output != "json" {
+				return badOutput(output, "json")
+			}
+			answers, err := askWhy(cmd.Context(), client(), appctl.Client{RunDir: runDir}, files, args)
 			if err != nil {
 				return err
 			}
-			answers, err := c.why(args)
-			if err != nil {
-				return err
-			}
-			switch output {
-			case "":
+			if output == "json" {
+				err = printJSON(cmd.OutOrStdout(), answers)
+			} else {
 				printWhy(cmd.OutOrStdout(), answers)
-				return nil
-			case "json":
-				return printJSON(cmd.OutOrStdout(), answers)
 			}
-			return badOutput(output, "json")
+			return cmp.Or(err, troubles(answers))
 		},
 	}
 	outputFlag(cmd, &output, "json")
 	filesFlag(cmd, &files)
+	cmd.Flags().StringVar(&runDir, "ovs-rundir", cmp.Or(os.Getenv("OVS_RUNDIR"), appctl.RunDir), "where ovs-vswitchd has its control socket")
 	return cmd
+}
+
+// askWhy judges, and on a node has the switch say what it does.
+func askWhy(ctx context.Context, client *api.Client, ovs appctl.Client, files, args []string) ([]answer, error) {
+	if len(files) == 0 {
+		return nodeWhy(ctx, client, ovs, args)
+	}
+	c, err := readPolicies(files)
+	if err != nil {
+		return nil, err
+	}
+	return c.why(args)
 }
 
 // answer is the verdict for one pair of addresses of the ends.
@@ -61,6 +79,8 @@ type answer struct {
 	Verdict     verdict.Verdict `json:"verdict"`
 	// Notes say what was taken for granted.
 	Notes []string `json:"notes,omitempty"`
+	// Switch is what the node's switch does; nil if none was asked.
+	Switch *switchAnswer `json:"switch,omitempty"`
 }
 
 // ping is the protocol of a connection without a port.
@@ -148,6 +168,9 @@ func printWhy(w io.Writer, answers []answer) {
 		printSide(w, "ingress of "+a.To, a.Verdict.Ingress, state.Ingress)
 		for _, note := range a.Notes {
 			fmt.Fprintln(w, "  note:", note)
+		}
+		if a.Switch != nil {
+			a.Switch.print(w)
 		}
 	}
 }

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/trace"
+	"github.com/sluice-cni/sluice/flows/verdict"
+	"github.com/sluice-cni/sluice/ovs/appctl"
+)
+
+// switchAnswer is what the node's switch does with a connection.
+type switchAnswer struct {
+	Node string `json:"node"`
+	// Packets are told in the order of trace.Stages; none if neither end is here.
+	Packets []packetAnswer `json:"packets,omitempty"`
+	// Elsewhere says which side is judged on another node; empty if none is.
+	Elsewhere string `json:"elsewhere,omitempty"`
+	// Error says why the switch could not be asked.
+	Error string `json:"error,omitempty"`
+}
+
+// packetAnswer is what the switch does with one packet.
+type packetAnswer struct {
+	Stage string `json:"stage"`
+	From  string `json:"from"`
+	// Sent tells that it leaves the bridge. Last is the table where it does or is dropped, and
+	// the reason there.
+	Sent bool   `json:"sent"`
+	Last string `json:"last"`
+	// Disagrees says in words how this differs from what the policies say; empty if it does not.
+	Disagrees string       `json:"disagrees,omitempty"`
+	Steps     []stepAnswer `json:"steps"`
+}
+
+// stepAnswer is a flow that the packet met: whose, and what it is for.
+type stepAnswer struct {
+	Table  string `json:"table"`
+	Depth  int    `json:"depth,omitempty"`
+	Cookie string `json:"cookie"`
+	Owner  string `json:"owner"`
+	Words  string `json:"words"`
+	// GoesOn tells that the table had nothing to say.
+	GoesOn bool `json:"goesOn,omitempty"`
+}
+
+// nodeWhy judges by the agent's state, and asks the switch.
+func nodeWhy(ctx context.Context, client *api.Client, ovs appctl.Client, args []string) ([]answer, error) {
+	c, err := runningPolicies(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	answers, err := c.why(args)
+	if err != nil {
+		return nil, err
+	}
+	dump, err := client.Flows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := newFlowWords(dump)
+	for i := range answers {
+		answers[i].Switch = c.askSwitch(ctx, ovs, answers[i], w)
+	}
+	return answers, nil
+}
+
+func (c policyContent) askSwitch(ctx context.Context, ovs appctl.Client, a answer, w flowWords) *switchAnswer {
+	out := &switchAnswer{Node: c.state.Node, Elsewhere: c.elsewhere(a)}
+	ask := verdict.Connection{Source: a.Source, Destination: a.Destination, Protocol: a.Protocol, Port: a.Port}
+	allowed := c.allowedHere(a)
+	for _, p := range trace.Packets(c.state, ask) {
+		text, err := ovs.Call(ctx, "ofproto/trace", append([]string{render.Bridge}, p.Args...)...)
+		if err != nil {
+			out.Error = err.Error()
+			return out
+		}
+		t, err := trace.Parse(render.Bridge, text)
+		if err != nil {
+			out.Error = err.Error()
+			return out
+		}
+		out.Packets = append(out.Packets, tell(p, t, allowed, w))
+	}
+	return out
+}
+
+// here tells whether an address is that of what is plugged in here.
+func (c policyContent) here(address netip.Addr) bool {
+	_, ok := trace.Local(c.state, address)
+	return ok
+}
+
+// elsewhere names the side that another node judges.
+func (c policyContent) elsewhere(a answer) string {
+	source, destination := c.here(a.Source), c.here(a.Destination)
+	switch {
+	case destination && !source && a.Verdict.Egress.Pod != "":
+		return "egress of " + a.Verdict.Egress.Pod
+	case source && !destination && a.Verdict.Ingress.Pod != "":
+		return "ingress of " + a.Verdict.Ingress.Pod
+	}
+	return ""
+}
+
+// allowedHere is the verdict of the sides that are judged on this node: each end's is where its
+// pod is plugged in.
+func (c policyContent) allowedHere(a answer) bool {
+	return (a.Verdict.Egress.Allowed || !c.here(a.Source)) && (a.Verdict.Ingress.Allowed || !c.here(a.Destination))
+}
+
+// tell says in words what became of a packet.
+func tell(p trace.Packet, t trace.Trace, allowed bool, w flowWords) packetAnswer {
+	out := packetAnswer{Stage: p.Stage, From: p.From, Sent: len(t.Outputs) > 0}
+	last := t.Last()
+	for _, s := range t.Steps {
+		step := w.step(s)
+		step.GoesOn = s.Depth == 0 && step.Cookie == missCookie && s != last
+		out.Steps = append(out.Steps, step)
+	}
+	step := w.step(last)
+	out.Last = fmt.Sprintf("%s: %s: %s", step.Table, step.Owner, step.Words)
+	switch judged := last.Table >= flows.EgressAdmin; {
+	case t.Judged() && !allowed:
+		out.Disagrees = "the policies do not allow it, and the switch lets it through"
+	case judged && !t.Judged() && allowed:
+		out.Disagrees = "the policies allow it, and the switch drops it"
+	}
+	return out
+}
+
+var missCookie = flows.Owner{Kind: flows.OwnerPipeline}.Cookie(flows.RuleMiss).String()
+
+// flowWords says whose a flow is and what it is for.
+type flowWords struct {
+	owners map[string]api.Flow
+	// policies are the owners of the policies' blocks, by the number that they are called by.
+	policies map[uint32]string
+}
+
+var calledPolicy = regexp.MustCompile(`,reg3=0x([0-9a-f]+),`)
+
+func newFlowWords(dump []api.Flow) flowWords {
+	w := flowWords{map[string]api.Flow{}, map[uint32]string{}}
+	for _, f := range dump {
+		w.owners[f.Cookie] = f
+		if m := calledPolicy.FindStringSubmatch(f.Text); m != nil && f.Table == int(flows.Policies) {
+			if n, err := strconv.ParseUint(m[1], 16, 32); err == nil {
+				w.policies[uint32(n)] = f.Owner
+			}
+		}
+	}
+	return w
+}
+
+func (w flowWords) step(s trace.Step) stepAnswer {
+	out := stepAnswer{Table: s.Table.String(), Depth: s.Depth, Cookie: s.Cookie.String(), Owner: "somebody else", Words: "a flow that is not Sluice's"}
+	f, known := w.owners[out.Cookie]
+	switch {
+	case s.Missing:
+		out.Owner, out.Words = "the switch", "dropped: there is no flow for it"
+	case s.Table == flows.Policies && out.Cookie == missCookie:
+		out.Owner, out.Words = w.policies[s.Policy], "no rule allows it"
+		if out.Owner == "" {
+			out.Owner = "a policy without rules"
+		}
+	case s.Table == flows.Addresses && out.Cookie == missCookie:
+		out.Owner, out.Words = "pipeline", "the other end is no pod that a rule here names"
+	case known && f.Rule != "":
+		out.Owner, out.Words = f.Owner, f.Rule
+	}
+	return out
+}
+
+func (a switchAnswer) print(w io.Writer) {
+	switch {
+	case a.Error != "":
+		fmt.Fprintf(w, "  switch of node %s: cannot be asked: %s\n", a.Node, strings.TrimSpace(a.Error))
+		return
+	case len(a.Packets) == 0:
+		fmt.Fprintf(w, "  switch of node %s: not asked: neither end is plugged in here\n", a.Node)
+		return
+	}
+	for _, p := range a.Packets {
+		what := "drops it in"
+		if p.Sent {
+			what = "sends it in"
+		}
+		fmt.Fprintf(w, "  switch of node %s: %s packet %s: %s %s\n", a.Node, p.Stage, p.From, what, p.Last)
+		for _, s := range p.Steps {
+			if !s.GoesOn {
+				fmt.Fprintf(w, "    %s%-16s %s: %s\n", strings.Repeat("  ", s.Depth), s.Table, s.Owner, s.Words)
+			}
+		}
+		if p.Disagrees != "" {
+			fmt.Fprintf(w, "    DISAGREES: %s\n", p.Disagrees)
+		}
+	}
+	if a.Elsewhere != "" {
+		fmt.Fprintf(w, "  %s is judged by the switch of its own node: ask there, too\n", a.Elsewhere)
+	}
+}
+
+// troubles is an error if a switch could not be asked, or does otherwise than the policies say.
+func troubles(answers []answer) error {
+	for _, a := range answers {
+		if a.Switch == nil {
+			continue
+		}
+		if a.Switch.Error != "" {
+			return errors.New("the switch could not be asked: --ovs-rundir says where it is, and it is root's")
+		}
+		for _, p := range a.Switch.Packets {
+			if p.Disagrees != "" {
+				return errors.New("the switch does otherwise than the policies say: see `sluicectl status` (is a change on its way?) and `sluicectl check`")
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-cni/sluice/flows"
+)
+
+// Step is a flow that the packet met.
+type Step struct {
+	Table flows.TableID
+	// Depth is 0 in the pipeline, and one more in each subroutine.
+	Depth  int
+	Cookie flows.Cookie
+	// Missing is set where the table has no flow for the packet at all.
+	Missing bool
+	// Policy is the number of the policy that was called, in the table policies.
+	Policy uint32
+}
+
+// Trace is what became of a packet.
+type Trace struct {
+	Steps []Step
+	// Outputs are the OpenFlow ports by which it left; empty if it was dropped.
+	Outputs []uint32
+}
+
+// Judged tells whether the packet got past the tables of the policies.
+func (t Trace) Judged() bool {
+	for _, s := range t.Steps {
+		if s.Depth == 0 && s.Table >= flows.EgressNAT {
+			return true
+		}
+	}
+	return false
+}
+
+// Last is the last step in the pipeline: where the packet left or was dropped.
+func (t Trace) Last() Step {
+	var last Step
+	for _, s := range t.Steps {
+		if s.Depth == 0 {
+			last = s
+		}
+	}
+	return last
+}
+
+var (
+	bridgeLine = regexp.MustCompile(`^bridge\("(.*)"\)$`)
+	stepLine   = regexp.MustCompile(`^( *\d+)\. (.*)$`)
+	cookieWord = regexp.MustCompile(`, cookie 0x([0-9a-f]+)$`)
+	callLine   = regexp.MustCompile(`^ *set_field:0x([0-9a-f]+)->reg3$`)
+	outputLine = regexp.MustCompile(`^ *output:(\d+)$`)
+)
+
+// Parse reads what ofproto/trace (Open vSwitch 3.1) answers, as far as it is about the bridge: what the
+// packet meets on others by the tunnel is theirs. A refusal is the switch's words as an error.
+func Parse(bridge, text string) (Trace, error) {
+	var t Trace
+	var policy uint32
+	ours := false
+	for _, line := range strings.Split(text, "\n") {
+		if m := bridgeLine.FindStringSubmatch(line); m != nil {
+			ours = m[1] == bridge
+			continue
+		}
+		if !ours {
+			continue
+		}
+		if m := callLine.FindStringSubmatch(line); m != nil {
+			n, err := strconv.ParseUint(m[1], 16, 32)
+			if err != nil {
+				return Trace{}, fmt.Errorf("trace: %q: %w", line, err)
+			}
+			policy = uint32(n)
+		}
+		if m := outputLine.FindStringSubmatch(line); m != nil {
+			n, err := strconv.ParseUint(m[1], 10, 32)
+			if err != nil {
+				return Trace{}, fmt.Errorf("trace: %q: %w", line, err)
+			}
+			t.Outputs = append(t.Outputs, uint32(n))
+		}
+		m := stepLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		s, err := step(m[1], m[2])
+		if err != nil {
+			return Trace{}, fmt.Errorf("trace: %q: %w", line, err)
+		}
+		if s.Table == flows.Policies {
+			s.Policy = policy
+		}
+		t.Steps = append(t.Steps, s)
+	}
+	if len(t.Steps) == 0 {
+		return Trace{}, errors.New("trace: no table in the answer: " + strings.TrimSpace(text))
+	}
+	return t, nil
+}
+
+// step reads a line's number, right-aligned in two columns and four further on for each
+// subroutine, and what was matched.
+func step(number, match string) (Step, error) {
+	table, err := strconv.ParseUint(strings.TrimSpace(number), 10, 8)
+	if err != nil {
+		return Step{}, err
+	}
+	s := Step{Table: flows.TableID(table), Depth: (len(number) - 2) / 4, Missing: strings.HasPrefix(match, "No match")}
+	if m := cookieWord.FindStringSubmatch(match); m != nil {
+		cookie, err := strconv.ParseUint(m[1], 16, 64)
+		if err != nil {
+			return Step{}, err
+		}
+		s.Cookie = flows.Cookie(cookie)
+	}
+	return s, nil
+}
