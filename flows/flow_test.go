@@ -227,6 +227,19 @@ func TestATermWithoutBitsSaysNothing(t *testing.T) {
 	}
 }
 
+func TestACookieSaysWhichRuleOfAPolicyItIs(t *testing.T) {
+	policy, pod := flows.Owner{Kind: flows.OwnerPolicy, Name: "shop/db"}, flows.Owner{Kind: flows.OwnerPod, Name: "shop/db"}
+	for want, c := range map[string]flows.Cookie{
+		"allowed by spec.ingress[0]":  policy.Cookie(flows.PolicyRule(false, 0)),
+		"allowed by spec.egress[300]": policy.Cookie(flows.PolicyRule(true, 300)),
+		"is here":                     pod.Cookie(flows.RuleDeliver),
+	} {
+		if got := c.Words(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestTableNumbersAndNamesAreUnique(t *testing.T) {
 	names := map[string]bool{}
 	last := -1

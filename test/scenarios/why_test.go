@@ -1,0 +1,317 @@
+package scenarios
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/lab/examples/policies"
+)
+
+// whyPolicies: web sends to ports 8080, and what it likes to api; api receives from web and dns, but from dns
+// only on port 53; prom receives nothing.
+const whyPolicies = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Egress]
+  egress:
+  - ports: [{port: 8080}]
+  - to: [{podSelector: {matchLabels: {app: api}}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: api, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: api}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: web}}}]
+  - from: [{namespaceSelector: {matchLabels: {purpose: operations}}}]
+    ports: [{port: 53, protocol: UDP}, {port: 9, protocol: SCTP}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: ops}
+spec: {podSelector: {matchLabels: {app: prom}}}
+`
+
+// whyLab is a lab of the recipes' cluster with whyPolicies in force.
+func whyLab(t *testing.T, families lab.Families) *lab.Lab {
+	t.Helper()
+	objects, err := lab.ParseObjects("cluster.yaml", policies.Cluster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := up(t, lab.Options{Nodes: 2, Objects: objects, Families: families})
+	for _, name := range []string{"n1", "n2"} {
+		known(t, node(t, l, name), whyPolicies)
+	}
+	return l
+}
+
+// ctl runs sluicectl on a node, and returns what it prints and its exit status.
+func ctl(t *testing.T, l *lab.Lab, place string, args ...string) (text string, status int) {
+	t.Helper()
+	out, err := l.Exec(testContext(t), place, append([]string{executable("sluicectl")}, args...)...)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return string(out), exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out), 0
+}
+
+// whyAnswer is what the test reads of `sluicectl why -o json`.
+type whyAnswer struct {
+	Verdict struct{ Egress, Ingress struct{ Allowed bool } }
+	Switch  struct {
+		Error, Elsewhere string
+		Packets          []struct {
+			Stage, Last, Disagrees string
+			Sent                   bool
+		}
+	}
+}
+
+// TestTheSwitchDoesWhatThePoliciesSay, asked by `sluicectl why` on the nodes of both ends, for each pair of pods,
+// both families, ports of each protocol and pings; some of it is dropped and some sent.
+func TestTheSwitchDoesWhatThePoliciesSay(t *testing.T) {
+	l := whyLab(t, lab.Dual)
+	list, err := l.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, dropped := 0, 0
+	for i, from := range list.Pods {
+		for j, to := range list.Pods {
+			if i == j {
+				continue
+			}
+			// Each pair is asked about one port: pairs of each kind are many.
+			port := []string{"8080/TCP", "53/UDP", "9/SCTP", ""}[(i+j)%4]
+			for _, n := range []string{from.Node, to.Node} {
+				args := strings.Fields("why -o json " + from.Namespace + "/" + from.Name + " " + to.Namespace + "/" + to.Name + " " + port)
+				text, status := ctl(t, l, "node/"+n, args...)
+				var answers []whyAnswer
+				if err := json.Unmarshal([]byte(text), &answers); err != nil || status != 0 || len(answers) != 2 {
+					t.Fatalf("%v on %s: status %d, %v: %s", args, n, status, err, text)
+				}
+				for _, a := range answers {
+					want := (a.Verdict.Egress.Allowed || from.Node != n) && (a.Verdict.Ingress.Allowed || to.Node != n)
+					if len(a.Switch.Packets) != 3 || a.Switch.Error != "" || (a.Switch.Elsewhere != "") != (from.Node != to.Node) {
+						t.Fatalf("%v on %s: %s", args, n, text)
+					}
+					for _, p := range a.Switch.Packets {
+						if p.Sent != want || p.Disagrees != "" {
+							t.Errorf("%v on %s: %s packet sent %v, want %v: %s %s", args, n, p.Stage, p.Sent, want, p.Last, p.Disagrees)
+						}
+						if p.Sent {
+							sent++
+						} else {
+							dropped++
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d packets sent, %d dropped", sent, dropped)
+	if sent < 50 || dropped < 20 {
+		t.Errorf("%d packets sent, %d dropped: little was tried", sent, dropped)
+	}
+}
+
+// learnedFlow lets everything past the policies. By its cookie the switch has learned it: the agent
+// leaves it.
+const learnedFlow = "cookie=0xf00000000000000,table=10,priority=65000"
+
+// TestWhyTellsTableByTable what becomes of a packet, and where the switch does otherwise.
+func TestWhyTellsTableByTable(t *testing.T) {
+	l := whyLab(t, lab.IPv4)
+	has := func(text string, lines ...string) {
+		t.Helper()
+		for _, line := range lines {
+			if !strings.Contains(text, line) {
+				t.Errorf("there is no %q in\n%s", line, text)
+			}
+		}
+	}
+	text, status := ctl(t, l, "node/n1", "why", "shop/web", "shop/api", "9090")
+	if status != 0 {
+		t.Errorf("status %d", status)
+	}
+	has(text,
+		"  switch of node n1: new packet from pod shop/web: sends it in output: pod shop/api: is sent\n"+
+			"    classify         pod shop/web: enters by its port\n"+
+			"    spoof_guard      pod shop/web: speaks with its own address\n"+
+			"    conntrack        pipeline: its connection is looked up\n"+
+			"    state            pipeline: opens a connection\n"+
+			"    destination      pod shop/api: is here\n"+
+			"    egress_policy    pod shop/web: asks the policies that select the pod\n",
+		"      policies         policy shop/web: allowed by spec.egress[1]\n",
+		"      policies         policy shop/api: allowed by spec.ingress[0]\n",
+		"  switch of node n1: known packet from pod shop/web: sends it", "  switch of node n1: reply packet from pod shop/api: sends it",
+		"    state            pipeline: is of a known connection\n")
+	text, _ = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "9090")
+	has(text, "shop/web spec.egress[0]: no: 9090/TCP is none of its ports",
+		"  switch of node n1: new packet from pod shop/web: drops it in egress_baseline: pod shop/web: dropped: no policy's rule allows what the pod sends\n",
+		"      policies         policy shop/web: no rule allows it\n",
+		"  switch of node n1: reply packet by the tunnel from node n2: drops it")
+	text, _ = ctl(t, l, "node/n1", "why", "shop/api", "ops/prom", "80")
+	has(text, "shop/api ("+pod(t, l, "shop/api").Addresses[0].String()+") -> ops/prom", ": dropped\n",
+		"new packet from pod shop/api: sends it in output: pipeline: is sent", "  ingress of ops/prom is judged by the switch of its own node: ask there, too\n")
+	text, _ = ctl(t, l, "node/n2", "why", "shop/api", "ops/prom", "80")
+	has(text, "new packet by the tunnel from node n1: drops it in ingress_baseline: pod ops/prom: dropped: no policy's rule allows what is sent to the pod\n")
+	text, status = ctl(t, l, "node/n2", "why", "shop/web", "shop/api")
+	has(text, "  switch of node n2: not asked: neither end is plugged in here\n")
+	if status != 0 {
+		t.Errorf("status %d", status)
+	}
+
+	ofctl(t, l, "node/n1", "add-flow", "br-sluice", learnedFlow+",actions=goto_table:15")
+	text, status = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "9090")
+	has(text, "    egress_policy    somebody else: a flow that is not Sluice's\n",
+		"    DISAGREES: the policies do not allow it, and the switch lets it through\n",
+		"sluicectl: the switch does otherwise than the policies say")
+	if status != 1 || strings.Count(text, "DISAGREES") != 3 {
+		t.Errorf("status %d\n%s", status, text)
+	}
+	ofctl(t, l, "node/n1", "--strict", "mod-flows", "br-sluice", learnedFlow+",actions=drop")
+	text, status = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "8080")
+	has(text, "    DISAGREES: the policies allow it, and the switch drops it\n")
+	if status != 1 {
+		t.Errorf("status %d\n%s", status, text)
+	}
+	ofctl(t, l, "node/n1", "--strict", "del-flows", "br-sluice", strings.TrimPrefix(learnedFlow, "cookie=0xf00000000000000,"))
+	if text, status = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "8080"); status != 0 || strings.Contains(text, "DISAGREES") {
+		t.Errorf("status %d\n%s", status, text)
+	}
+}
+
+// TestWhyAndPoliciesSayWhatIsWrongWithAQuestion, and answer the rest of it where they can.
+func TestWhyAndPoliciesSayWhatIsWrongWithAQuestion(t *testing.T) {
+	l := whyLab(t, lab.IPv4)
+	for _, c := range []struct{ args, want string }{
+		{"why shop/wep shop/api", "there is no Pod shop/wep in what node n1 knows; Pods plugged in here: ops/dns, shop/api, shop/web"},
+		{"why shop/web node/n7", `there is no Node "n7" in what node n1 knows; Nodes there: n1, n2`},
+		{"why shop/web shop/api http", `"http" is no port`},
+		{"why shop/web fd00::2", "no address of the same family"},
+		{"why shop/web shop/api --ovs-rundir /nonexistent", "shop/web spec.egress[1]: yes"},
+		{"why shop/web shop/api --ovs-rundir /nonexistent", "  switch of node n1: cannot be asked: "},
+		{"why shop/web shop/api --ovs-rundir /nonexistent", "sluicectl: the switch could not be asked"},
+		{"why shop/web shop/api -o yaml", `-o "yaml": expected json`},
+		{"why shop/web shop/api --socket /nonexistent", "-f DIR|FILE asks YAML alone, without an agent"},
+		{"policies --socket /nonexistent", "no agent at /nonexistent"},
+		{"policies shop/db", "shop/db is not plugged in on node n1: ask on node n2"},
+		{"policies outside", "outside is no pod: policies select pods"},
+		{"policies shop/none", "there is no Pod shop/none"},
+	} {
+		if text, status := ctl(t, l, "node/n1", strings.Fields(c.args)...); status != 1 || !strings.Contains(text, c.want) {
+			t.Errorf("%s: status %d, want %q in\n%s", c.args, status, c.want, text)
+		}
+	}
+}
+
+// policiesAnswer is what the test reads of `sluicectl policies -o json`.
+type policiesAnswer struct {
+	Node     string
+	Policies []struct {
+		Policy string
+		Pods   []string
+		Rules  []struct {
+			Rule    string
+			Packets uint64
+		}
+	}
+	Isolated []struct {
+		Pod                           string
+		EgressDropped, IngressDropped *uint64
+	}
+}
+
+// counted are the counters that a node's `sluicectl policies` tells, by rule, and by pod and direction.
+func counted(t *testing.T, l *lab.Lab, place string, args ...string) map[string]uint64 {
+	t.Helper()
+	text, status := ctl(t, l, place, append([]string{"policies", "-o", "json"}, args...)...)
+	var a policiesAnswer
+	if err := json.Unmarshal([]byte(text), &a); err != nil || status != 0 {
+		t.Fatalf("status %d, %v: %s", status, err, text)
+	}
+	out := map[string]uint64{}
+	for _, p := range a.Policies {
+		out[p.Policy+" selects "+strings.Join(p.Pods, ",")] = 0
+		for _, r := range p.Rules {
+			out[p.Policy+" "+r.Rule] = r.Packets
+		}
+	}
+	for _, p := range a.Isolated {
+		if p.EgressDropped != nil {
+			out[p.Pod+" egress"] = *p.EgressDropped
+		}
+		if p.IngressDropped != nil {
+			out[p.Pod+" ingress"] = *p.IngressDropped
+		}
+	}
+	return out
+}
+
+// TestPoliciesCountsWhatRulesAllowAndIsolationDrops, to the packet.
+func TestPoliciesCountsWhatRulesAllowAndIsolationDrops(t *testing.T) {
+	l := whyLab(t, lab.IPv4)
+	const pings = 3
+	pings3 := func(from, to string, arrive bool) {
+		t.Helper()
+		out, err := l.Exec(testContext(t), from, "ping", "-c", fmt.Sprint(pings), "-i", "0.1", "-W", "1", pod(t, l, to).Addresses[0].String())
+		if (err == nil) != arrive {
+			t.Fatalf("%s to %s: %v: %s", from, to, err, out)
+		}
+	}
+	pings3("shop/web", "shop/api", true)  // by web's second rule, and api's first
+	pings3("shop/web", "ops/dns", false)  // not of web's ports
+	pings3("ops/dns", "shop/api", false)  // not of the rule's ports
+	pings3("shop/api", "ops/prom", false) // on the other node
+	for place, want := range map[string]map[string]uint64{
+		"node/n1": {
+			"shop/api selects shop/api": 0, "shop/web selects shop/web": 0,
+			"shop/web spec.egress[0]": 0, "shop/web spec.egress[1]": 2 * pings, // and the answers
+			"shop/api spec.ingress[0]": 2 * pings, "shop/api spec.ingress[1]": 0,
+			"shop/web egress": pings, "shop/api ingress": pings,
+		},
+		"node/n2": {"ops/closed selects ops/prom": 0, "ops/prom ingress": pings},
+	} {
+		// Open vSwitch adds up twice a second or so.
+		eventually(t, "the counters of "+place, func() error {
+			if got := counted(t, l, place); fmt.Sprint(got) != fmt.Sprint(want) {
+				return fmt.Errorf("got %v, want %v", got, want)
+			}
+			return nil
+		})
+	}
+	if got := counted(t, l, "node/n1", "shop/web"); len(got) != 4 || got["shop/web egress"] != pings {
+		t.Errorf("of shop/web: %v", got)
+	}
+	text, _ := ctl(t, l, "node/n1", "policies", "shop/api")
+	want := `POLICY    SELECTS  INGRESS  EGRESS  PODS
+shop/api  app=api  2 rules  -       shop/api
+
+RULE                      PACKETS
+shop/api spec.ingress[0]  6
+shop/api spec.ingress[1]  0
+
+POD       EGRESS DROPPED  INGRESS DROPPED
+shop/api  -               3
+`
+	if text != want {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+	if text, status := ctl(t, l, "node/n1", "policies", "ops/dns"); status != 0 || text != "node n1: no NetworkPolicy selects ops/dns\n" {
+		t.Errorf("status %d: %s", status, text)
+	}
+}
