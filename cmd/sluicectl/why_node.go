@@ -37,6 +37,10 @@ type packetAnswer struct {
 	// the reason there.
 	Sent bool   `json:"sent"`
 	Last string `json:"last"`
+	// Warnings are what the switch says it did otherwise than its flows say.
+	Warnings []string `json:"warnings,omitempty"`
+	// Allowed is the verdict of the sides that are judged on this node.
+	Allowed bool `json:"allowed"`
 	// Disagrees says in words how this differs from what the policies say; empty if it does not.
 	Disagrees string       `json:"disagrees,omitempty"`
 	Steps     []stepAnswer `json:"steps"`
@@ -120,7 +124,7 @@ func (c policyContent) allowedHere(a answer) bool {
 
 // tell says in words what became of a packet.
 func tell(p trace.Packet, t trace.Trace, allowed bool, w flowWords) packetAnswer {
-	out := packetAnswer{Stage: p.Stage, From: p.From, Sent: len(t.Outputs) > 0}
+	out := packetAnswer{Stage: p.Stage, From: p.From, Sent: len(t.Outputs) > 0, Warnings: t.Warnings, Allowed: allowed}
 	last := t.Last()
 	for _, s := range t.Steps {
 		step := w.step(s)
@@ -201,8 +205,14 @@ func (a switchAnswer) print(w io.Writer) {
 				fmt.Fprintf(w, "    %s%-16s %s: %s\n", strings.Repeat("  ", s.Depth), s.Table, s.Owner, s.Words)
 			}
 		}
-		if p.Disagrees != "" {
+		for _, warning := range p.Warnings {
+			fmt.Fprintf(w, "    the switch says: %s\n", warning)
+		}
+		switch {
+		case p.Disagrees != "":
 			fmt.Fprintf(w, "    DISAGREES: %s\n", p.Disagrees)
+		case p.Allowed && !p.Sent:
+			fmt.Fprintf(w, "    that is no policy's doing\n")
 		}
 	}
 	if a.Elsewhere != "" {

@@ -27,6 +27,9 @@ type Trace struct {
 	Steps []Step
 	// Outputs are the OpenFlow ports by which it left; empty if it was dropped.
 	Outputs []uint32
+	// Warnings are what the switch says it did otherwise than the flows say: a port that does not
+	// exist, an output to where the packet came from, too many resubmits.
+	Warnings []string
 }
 
 // Judged tells whether the packet got past the tables of the policies.
@@ -56,53 +59,70 @@ var (
 	cookieWord = regexp.MustCompile(`, cookie 0x([0-9a-f]+)$`)
 	callLine   = regexp.MustCompile(`^ *set_field:0x([0-9a-f]+)->reg3$`)
 	outputLine = regexp.MustCompile(`^ *output:(\d+)$`)
+	detailLine = regexp.MustCompile(`^ +-> `)
+	warnLine   = regexp.MustCompile(`^ +>> (.*)$`)
 )
 
 // Parse reads what ofproto/trace (Open vSwitch 3.1) answers, as far as it is about the bridge: what the
 // packet meets on others by the tunnel is theirs. A refusal is the switch's words as an error.
 func Parse(bridge, text string) (Trace, error) {
-	var t Trace
-	var policy uint32
+	r := reader{}
 	ours := false
 	for _, line := range strings.Split(text, "\n") {
 		if m := bridgeLine.FindStringSubmatch(line); m != nil {
 			ours = m[1] == bridge
-			continue
-		}
-		if !ours {
-			continue
-		}
-		if m := callLine.FindStringSubmatch(line); m != nil {
-			n, err := strconv.ParseUint(m[1], 16, 32)
-			if err != nil {
+		} else if ours {
+			if err := r.line(line); err != nil {
 				return Trace{}, fmt.Errorf("trace: %q: %w", line, err)
 			}
-			policy = uint32(n)
 		}
-		if m := outputLine.FindStringSubmatch(line); m != nil {
-			n, err := strconv.ParseUint(m[1], 10, 32)
-			if err != nil {
-				return Trace{}, fmt.Errorf("trace: %q: %w", line, err)
-			}
-			t.Outputs = append(t.Outputs, uint32(n))
-		}
-		m := stepLine.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		s, err := step(m[1], m[2])
-		if err != nil {
-			return Trace{}, fmt.Errorf("trace: %q: %w", line, err)
-		}
-		if s.Table == flows.Policies {
-			s.Policy = policy
-		}
-		t.Steps = append(t.Steps, s)
 	}
-	if len(t.Steps) == 0 {
+	if len(r.Steps) == 0 {
 		return Trace{}, errors.New("trace: no table in the answer: " + strings.TrimSpace(text))
 	}
-	return t, nil
+	return r.Trace, nil
+}
+
+// reader takes the lines about the bridge one by one.
+type reader struct {
+	Trace
+	// policy is the number that was called last.
+	policy uint32
+	// output is set while lines may say what became of the last output.
+	output bool
+}
+
+func (r *reader) line(line string) error {
+	if m := warnLine.FindStringSubmatch(line); m != nil {
+		r.Warnings = append(r.Warnings, m[1])
+		if r.output {
+			r.Outputs, r.output = r.Outputs[:len(r.Outputs)-1], false
+		}
+		return nil
+	}
+	if detailLine.MatchString(line) {
+		return nil
+	}
+	r.output = false
+	if m := callLine.FindStringSubmatch(line); m != nil {
+		n, err := strconv.ParseUint(m[1], 16, 32)
+		r.policy = uint32(n)
+		return err
+	}
+	if m := outputLine.FindStringSubmatch(line); m != nil {
+		n, err := strconv.ParseUint(m[1], 10, 32)
+		r.Outputs, r.output = append(r.Outputs, uint32(n)), true
+		return err
+	}
+	if m := stepLine.FindStringSubmatch(line); m != nil {
+		s, err := step(m[1], m[2])
+		if s.Table == flows.Policies {
+			s.Policy = r.policy
+		}
+		r.Steps = append(r.Steps, s)
+		return err
+	}
+	return nil
 }
 
 // step reads a line's number, right-aligned in two columns and four further on for each

@@ -3,6 +3,7 @@ package trace
 import (
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,10 @@ func TestParse(t *testing.T) {
 func TestParseWhatIsMissing(t *testing.T) {
 	got, err := Parse("br-sluice", "bridge(\"br-sluice\")\n-------\n 0. in_port=1, priority 100, cookie 0x7\n    goto_table:1\n 1. No match.\n    drop\n")
 	if err != nil || got.Judged() || len(got.Outputs) != 0 || got.Last() != (Step{Table: 1, Missing: true}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	got, err = Parse("br-sluice", "bridge(\"br-sluice\")\n-------\n17. priority 7, cookie 0x7\n    output:4\n    output:1\n     -> output to native tunnel\n     >> native tunnel routing failed\n    drop\n     >> over max\n")
+	if err != nil || !slices.Equal(got.Outputs, []uint32{4}) || !slices.Equal(got.Warnings, []string{"native tunnel routing failed", "over max"}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, text := range []string{"", "Flow: ip\n", "bridge(\"br-phy\")\n 0. priority 0\n", "bridge(\"br-sluice\")\n999. priority 0\n", "bridge(\"br-sluice\")\n 0. priority 0, cookie 0x11112222333344445\n"} {

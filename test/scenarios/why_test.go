@@ -130,7 +130,10 @@ func TestTheSwitchDoesWhatThePoliciesSay(t *testing.T) {
 
 // learnedFlow lets everything past the policies. By its cookie the switch has learned it: the agent
 // leaves it.
-const learnedFlow = "cookie=0xf00000000000000,table=10,priority=65000"
+const (
+	learnedFlow = "cookie=0xf00000000000000," + unlearned
+	unlearned   = "table=10,priority=65000"
+)
 
 // TestWhyTellsTableByTable what becomes of a packet, and where the switch does otherwise.
 func TestWhyTellsTableByTable(t *testing.T) {
@@ -175,6 +178,12 @@ func TestWhyTellsTableByTable(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 
+	text, status = ctl(t, l, "node/n1", "why", "shop/api", "10.244.1.200", "80")
+	has(text, "drops it in destination: gateway n1: dropped: nobody has this address\n", "    that is no policy's doing\n")
+	if status != 0 || strings.Contains(text, "DISAGREES") {
+		t.Errorf("status %d\n%s", status, text)
+	}
+
 	ofctl(t, l, "node/n1", "add-flow", "br-sluice", learnedFlow+",actions=goto_table:15")
 	text, status = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "9090")
 	has(text, "    egress_policy    somebody else: a flow that is not Sluice's\n",
@@ -189,7 +198,7 @@ func TestWhyTellsTableByTable(t *testing.T) {
 	if status != 1 {
 		t.Errorf("status %d\n%s", status, text)
 	}
-	ofctl(t, l, "node/n1", "--strict", "del-flows", "br-sluice", strings.TrimPrefix(learnedFlow, "cookie=0xf00000000000000,"))
+	ofctl(t, l, "node/n1", "--strict", "del-flows", "br-sluice", unlearned)
 	if text, status = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "8080"); status != 0 || strings.Contains(text, "DISAGREES") {
 		t.Errorf("status %d\n%s", status, text)
 	}
