@@ -295,7 +295,7 @@ func TestPoliciesCountsWhatRulesAllowAndIsolationDrops(t *testing.T) {
 		},
 		"node/n2": {"ops/closed selects ops/prom": 0, "ops/prom ingress": pings},
 	} {
-		// Open vSwitch adds up twice a second or so.
+		// Open vSwitch adds up what its cache has forwarded now and then.
 		eventually(t, "the counters of "+place, func() error {
 			if got := counted(t, l, place); fmt.Sprint(got) != fmt.Sprint(want) {
 				return fmt.Errorf("got %v, want %v", got, want)
