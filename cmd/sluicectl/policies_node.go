@@ -44,14 +44,15 @@ func runningPolicies(ctx context.Context, client *api.Client) (policyContent, er
 func (c policyContent) running() bool { return c.state.Node != "" }
 
 // local are the pods that are plugged in here, with the addresses that they were plugged in
-// with. One that is not known is one without labels.
+// with, the newest sandbox first. One that is not known is one without labels.
 func (c policyContent) local() []state.Pod {
 	known := map[string]state.Pod{}
 	for _, p := range c.state.Pods {
 		known[podName(p)] = p
 	}
 	var out []state.Pod
-	for _, a := range c.state.Attachments {
+	newest := slices.SortedFunc(slices.Values(c.state.Attachments), func(a, b state.Attachment) int { return cmp.Compare(b.Created, a.Created) })
+	for _, a := range newest {
 		if a.PodName == "" {
 			continue
 		}
