@@ -64,7 +64,7 @@ func everyField() (out []flows.Flow) {
 				add(m, flows.Move{From: f.From(0, n), To: flows.Reg7.From(0, n)})
 			}
 			add(m, learn(m, first))
-			if f.Settable() {
+			if settable(f) {
 				add(m, flows.Set(f, low(f)), flows.Pop{To: first})
 				if f != flows.VLANVID {
 					add(m, flows.Load(first, flows.Uint(0)))

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/ovs/openflow"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
@@ -83,6 +85,11 @@ func TestPortsAreDescribedAndCounted(t *testing.T) {
 	if p := byName["br0"]; p.Number != flows.PortLocal {
 		t.Errorf("%+v", p)
 	}
+	ovs.Namespace.Do(func() { // the kernel's datapath counts nothing of a device that is down
+		if err := netlink.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "b2"}}); err != nil {
+			t.Error(err)
+		}
+	})
 	f := drop(0, 1, nil)
 	f.Actions = []flows.Action{flows.OutputTo{Port: 77}}
 	apply(t, c, openflow.Change{Add: []flows.Flow{f}})

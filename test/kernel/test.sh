@@ -45,6 +45,9 @@ for package in "${packages[@]}"; do
 	find "$package" -type f ! -name '*.go' -exec cp --parents -t "$tmp/tests/" {} +
 	echo "$package"
 done >"$tmp/packages"
+# What is rendered is put into a switch by ovs/openflow, too.
+mkdir -p "$tmp/tests"
+find flows/render/testdata -type f -exec cp --parents -t "$tmp/tests/" {} +
 cp "$here/run" "$tmp/run"
 cat >"$tmp/settings" <<SETTINGS
 export SLUICE_TEST_SLOW=${SLUICE_TEST_SLOW:-4}
