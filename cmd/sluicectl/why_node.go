@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func (c policyContent) askSwitch(ctx context.Context, ovs appctl.Client, a answe
 			out.Error = err.Error()
 			return out
 		}
-		out.Packets = append(out.Packets, tell(p, t, allowed, w))
+		out.Packets = append(out.Packets, tell(p, t, allowed, w.steps(t, a.Verdict)))
 	}
 	return out
 }
@@ -123,16 +124,14 @@ func (c policyContent) allowedHere(a answer) bool {
 }
 
 // tell says in words what became of a packet.
-func tell(p trace.Packet, t trace.Trace, allowed bool, w flowWords) packetAnswer {
-	out := packetAnswer{Stage: p.Stage, From: p.From, Sent: len(t.Outputs) > 0, Warnings: t.Warnings, Allowed: allowed}
-	last := t.Last()
-	for _, s := range t.Steps {
-		step := w.step(s)
-		step.GoesOn = s.Depth == 0 && step.Cookie == missCookie && s != last
-		out.Steps = append(out.Steps, step)
+func tell(p trace.Packet, t trace.Trace, allowed bool, steps []stepAnswer) packetAnswer {
+	out := packetAnswer{Stage: p.Stage, From: p.From, Sent: len(t.Outputs) > 0, Warnings: t.Warnings, Allowed: allowed, Steps: steps}
+	for _, s := range steps {
+		if s.Depth == 0 {
+			out.Last = fmt.Sprintf("%s: %s: %s", s.Table, s.Owner, s.Words)
+		}
 	}
-	step := w.step(last)
-	out.Last = fmt.Sprintf("%s: %s: %s", step.Table, step.Owner, step.Words)
+	last := t.Last()
 	switch judged := last.Table >= flows.EgressAdmin; {
 	case t.Judged() && !allowed:
 		out.Disagrees = "the policies do not allow it, and the switch lets it through"
@@ -166,20 +165,80 @@ func newFlowWords(dump []api.Flow) flowWords {
 	return w
 }
 
+// steps says in words what flows a packet met.
+func (w flowWords) steps(t trace.Trace, v verdict.Verdict) []stepAnswer {
+	var out []stepAnswer
+	var called []string // by the dispatch that the packet is in, as far as they are still to come
+	decided := false
+	for i, s := range t.Steps {
+		step := w.step(s)
+		miss := step.Cookie == missCookie
+		switch {
+		case s.Depth == 0:
+			called, decided = calls(t.Steps[i+1:], side(s.Table, v)), false
+			step.GoesOn = miss && s != t.Last()
+		case s.Table == flows.Addresses && miss:
+			step.Words = "the other end is no pod that a rule here names"
+		case s.Table == flows.Addresses && s.Cookie.Rule() == flows.RuleOwnNode:
+			decided = true
+		case s.Table == flows.Policies:
+			if miss {
+				step.Owner, step.Words = cmp.Or(w.policies[s.Policy], "a policy without rules"), "no rule allows it"
+				if decided {
+					step.Words = "is not asked: it is allowed already"
+				}
+				if len(called) > 0 && w.policies[s.Policy] == "" {
+					step.Owner = "policy " + called[0]
+				}
+			}
+			decided = decided || !miss
+			called = called[min(1, len(called)):]
+		}
+		out = append(out, step)
+	}
+	return out
+}
+
+// side is whose policies a table calls.
+func side(table flows.TableID, v verdict.Verdict) verdict.Side {
+	switch table {
+	case flows.EgressPolicy:
+		return v.Egress
+	case flows.IngressPolicy:
+		return v.Ingress
+	}
+	return verdict.Side{}
+}
+
+// calls are the names of the policies that a dispatch calls: those that select the pod, in the order of
+// their names. A block without rules has no flow that could say whose it is. None if the switch does not
+// call as many.
+func calls(after []trace.Step, s verdict.Side) []string {
+	n := 0
+	for _, step := range after {
+		if step.Depth == 0 {
+			break
+		}
+		if step.Table == flows.Policies {
+			n++
+		}
+	}
+	if n != len(s.Policies) {
+		return nil
+	}
+	var out []string
+	for _, p := range s.Policies {
+		out = append(out, p.Policy)
+	}
+	return out
+}
+
 func (w flowWords) step(s trace.Step) stepAnswer {
 	out := stepAnswer{Table: s.Table.String(), Depth: s.Depth, Cookie: s.Cookie.String(), Owner: "somebody else", Words: "a flow that is not Sluice's"}
-	f, known := w.owners[out.Cookie]
-	switch {
+	switch f := w.owners[out.Cookie]; {
 	case s.Missing:
 		out.Owner, out.Words = "the switch", "dropped: there is no flow for it"
-	case s.Table == flows.Policies && out.Cookie == missCookie:
-		out.Owner, out.Words = w.policies[s.Policy], "no rule allows it"
-		if out.Owner == "" {
-			out.Owner = "a policy without rules"
-		}
-	case s.Table == flows.Addresses && out.Cookie == missCookie:
-		out.Owner, out.Words = "pipeline", "the other end is no pod that a rule here names"
-	case known && f.Rule != "":
+	case f.Rule != "":
 		out.Owner, out.Words = f.Owner, f.Rule
 	}
 	return out

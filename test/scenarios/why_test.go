@@ -13,7 +13,7 @@ import (
 )
 
 // whyPolicies: web sends to ports 8080, and what it likes to api; api receives from web and dns, but from dns
-// only on port 53; prom receives nothing.
+// only on port 53; prom and db receive nothing.
 const whyPolicies = `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -39,6 +39,23 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: closed, namespace: ops}
 spec: {podSelector: {matchLabels: {app: prom}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: all-closed, namespace: shop}
+spec: {podSelector: {}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web-receives, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress: [{}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: zz, namespace: shop}
+spec: {podSelector: {matchLabels: {app: api}}, ingress: [{ports: [{port: 1}]}]}
 `
 
 // whyLab is a lab of the recipes' cluster with whyPolicies in force.
@@ -159,7 +176,10 @@ func TestWhyTellsTableByTable(t *testing.T) {
 			"    destination      pod shop/api: is here\n"+
 			"    egress_policy    pod shop/web: asks the policies that select the pod\n",
 		"      policies         policy shop/web: allowed by spec.egress[1]\n",
-		"      policies         policy shop/api: allowed by spec.ingress[0]\n",
+		"      policies         policy shop/all-closed: no rule allows it\n"+
+			"      policies         policy shop/api: allowed by spec.ingress[0]\n"+
+			"      policies         policy shop/zz: is not asked: it is allowed already\n"+
+			"    ingress_baseline pipeline: acts on what the policies say\n",
 		"  switch of node n1: known packet from pod shop/web: sends it", "  switch of node n1: reply packet from pod shop/api: sends it",
 		"    state            pipeline: is of a known connection\n")
 	text, _ = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "9090")
@@ -228,6 +248,36 @@ func TestWhyAndPoliciesSayWhatIsWrongWithAQuestion(t *testing.T) {
 	}
 }
 
+// TestWhyAndPoliciesNameAPolicyThatCannotBeUnderstood; the switch denies as they say.
+func TestWhyAndPoliciesNameAPolicyThatCannotBeUnderstood(t *testing.T) {
+	l := whyLab(t, lab.IPv4)
+	known(t, node(t, l, "n1"), `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: bad, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: api}}
+  ingress: [{from: [{ipBlock: {cidr: 10.244.1.300/24}}]}, {}]
+`)
+	text, status := ctl(t, l, "node/n1", "policies")
+	if status != 0 || !strings.Contains(text, "shop/bad cannot be understood, and so allows nothing: ") {
+		t.Errorf("status %d\n%s", status, text)
+	}
+	text, status = ctl(t, l, "node/n1", "why", "shop/web", "shop/api", "8080")
+	if status != 0 || strings.Contains(text, "DISAGREES") {
+		t.Errorf("status %d\n%s", status, text)
+	}
+	for _, want := range []string{
+		"isolated for ingress by shop/bad (which cannot be understood: ",
+		"drops it in ingress_baseline: pod shop/api: dropped: no policy's rule allows what is sent to the pod\n",
+		"      policies         policy shop/bad: no rule allows it\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in\n%s", want, text)
+		}
+	}
+}
+
 // policiesAnswer is what the test reads of `sluicectl policies -o json`.
 type policiesAnswer struct {
 	Node     string
@@ -288,12 +338,14 @@ func TestPoliciesCountsWhatRulesAllowAndIsolationDrops(t *testing.T) {
 	pings3("shop/api", "ops/prom", false) // on the other node
 	for place, want := range map[string]map[string]uint64{
 		"node/n1": {
-			"shop/api selects shop/api": 0, "shop/web selects shop/web": 0,
+			"shop/api selects shop/api": 0, "shop/web selects shop/web": 0, "shop/all-closed selects shop/api,shop/web": 0,
+			"shop/web-receives selects shop/web": 0, "shop/zz selects shop/api": 0,
 			"shop/web spec.egress[0]": 0, "shop/web spec.egress[1]": 2 * pings, // and the answers
 			"shop/api spec.ingress[0]": 2 * pings, "shop/api spec.ingress[1]": 0,
-			"shop/web egress": pings, "shop/api ingress": pings,
+			"shop/web-receives spec.ingress[0]": 0, "shop/zz spec.ingress[0]": 0,
+			"shop/web egress": pings, "shop/web ingress": 0, "shop/api ingress": pings,
 		},
-		"node/n2": {"ops/closed selects ops/prom": 0, "ops/prom ingress": pings},
+		"node/n2": {"ops/closed selects ops/prom": 0, "shop/all-closed selects shop/db": 0, "ops/prom ingress": pings, "shop/db ingress": 0},
 	} {
 		// Open vSwitch adds up what its cache has forwarded now and then.
 		eventually(t, "the counters of "+place, func() error {
@@ -303,16 +355,19 @@ func TestPoliciesCountsWhatRulesAllowAndIsolationDrops(t *testing.T) {
 			return nil
 		})
 	}
-	if got := counted(t, l, "node/n1", "shop/web"); len(got) != 4 || got["shop/web egress"] != pings {
+	if got := counted(t, l, "node/n1", "shop/web"); len(got) != 8 || got["shop/web egress"] != pings {
 		t.Errorf("of shop/web: %v", got)
 	}
 	text, _ := ctl(t, l, "node/n1", "policies", "shop/api")
-	want := `POLICY    SELECTS  INGRESS  EGRESS  PODS
-shop/api  app=api  2 rules  -       shop/api
+	want := `POLICY           SELECTS     INGRESS  EGRESS  PODS
+shop/all-closed  everything  nothing  -       shop/api,shop/web
+shop/api         app=api     2 rules  -       shop/api
+shop/zz          app=api     1 rule   -       shop/api
 
 RULE                      PACKETS
 shop/api spec.ingress[0]  6
 shop/api spec.ingress[1]  0
+shop/zz spec.ingress[0]   0
 
 POD       EGRESS DROPPED  INGRESS DROPPED
 shop/api  -               3
