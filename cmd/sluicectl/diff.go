@@ -114,7 +114,7 @@ func (a diffArgs) running(ctx context.Context, client *api.Client, to manifests.
 		return nil, noNode(from.Node, a.to, to.Nodes)
 	}
 	want := from
-	want.Namespaces, want.Nodes, want.Pods = to.Namespaces, to.Nodes, to.Pods
+	want.Namespaces, want.Nodes, want.Pods, want.NetworkPolicies = to.Namespaces, to.Nodes, to.Pods, to.NetworkPolicies
 	return []nodeDiff{{
 		node: from.Node, from: "as it is", to: strings.Join(a.to, " "),
 		diff: compare.Sides(compare.Render(from), compare.Render(want)),
@@ -157,7 +157,7 @@ func sideOf(c, other manifests.Content, node string) compare.Side {
 	}
 	if _, ok := other.NodeStates[node]; ok {
 		s := other.State(node)
-		s.Namespaces, s.Nodes, s.Pods = c.Namespaces, c.Nodes, c.Pods
+		s.Namespaces, s.Nodes, s.Pods, s.NetworkPolicies = c.Namespaces, c.Nodes, c.Pods, c.NetworkPolicies
 		return compare.Render(s)
 	}
 	s := c.State(node)

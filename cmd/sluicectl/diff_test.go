@@ -126,6 +126,25 @@ func TestDiffOfTheRunningNode(t *testing.T) {
 	}
 }
 
+// TestDiffTellsWhatAPolicyChanges on the running node, when it comes and when it goes.
+func TestDiffTellsWhatAPolicyChanges(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	policy := "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed, namespace: default}\nspec: {podSelector: {}}\n"
+	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, status := sluicectl(t, "diff", "--socket", agent(t, running(t)), "-f", "testdata/old", "-f", file)
+	if status != 1 || !strings.Contains(stdout, "\n+cookie=") || strings.Contains(stdout, "\n-cookie=") {
+		t.Errorf("it comes: exit status %d: %s%s", status, stdout, stderr)
+	}
+	with := running(t)
+	with.NetworkPolicies = []state.NetworkPolicy{{Namespace: "default", Name: "closed"}}
+	stdout, stderr, status = sluicectl(t, "diff", "--socket", agent(t, with), "-f", "testdata/old")
+	if status != 1 || strings.Contains(stdout, "\n+cookie=") || !strings.Contains(stdout, "\n-cookie=") {
+		t.Errorf("it goes: exit status %d: %s%s", status, stdout, stderr)
+	}
+}
+
 // TestDiffWithASavedState: what `sluicectl state` printed stands for the running node.
 func TestDiffWithASavedState(t *testing.T) {
 	socket := agent(t, running(t))
