@@ -133,7 +133,7 @@ func (m Match) prefix(p netip.Prefix, f4, f6 Field) Match {
 	if p.Bits() == 0 {
 		return m
 	}
-	return m.Masked(f, IP(p.Addr()), prefixMask(f.Bits(), p.Bits()))
+	return m.Masked(f, IP(p.Addr()), PrefixMask(p))
 }
 
 // TunSrc matches the tunnel's outer source address, of either family.

@@ -70,7 +70,7 @@ func (w way) dispatch(e *emitter, l local, calls []uint32) {
 				m, bits = f.match(w.replies(l)), bits|flows.ConnectionReply
 			}
 			m = m.Masked(flows.RegConnection, flows.Uint(bits), flows.Uint(flows.ConnectionKnown|flows.ConnectionReply)).
-				Masked(flows.CTState, flows.Uint(ctTracked), flows.Uint(ctTracked|ctInvalid))
+				Tracked(0, flows.CTInvalid)
 			for _, valid := range []uint64{0, flows.CTMarkValid} {
 				from := m.Masked(flows.CTMark, flows.Uint(valid), flows.Uint(flows.CTMarkValid))
 				e.flow(w.table, prioDispatch, flows.RuleDispatch, from, join(tail, append([]flows.Action{head}, f.remembered(w.direction, valid != 0)...)...)...)
@@ -96,7 +96,7 @@ func (w way) dispatch(e *emitter, l local, calls []uint32) {
 // not ask for.
 func (w way) related(e *emitter, l local) {
 	for _, f := range families {
-		m := f.match(w.original(l)).Masked(flows.CTState, flows.Uint(ctTracked|ctRelated), flows.Uint(ctTracked|ctRelated|ctReply|ctInvalid))
+		m := f.match(w.original(l)).Tracked(flows.CTRelated, flows.CTReply|flows.CTInvalid)
 		e.flow(w.table, prioRelated, flows.RuleDispatch, m, flows.Goto{Table: afterNext(w)})
 	}
 }
@@ -107,14 +107,6 @@ func afterNext(w way) flows.TableID { return w.next + 1 }
 func join(tail []flows.Action, head ...flows.Action) []flows.Action {
 	return append(head[:len(head):len(head)], tail...)
 }
-
-// Bits of ct_state (ovs-fields(7)).
-const (
-	ctRelated = 0x04
-	ctReply   = 0x08
-	ctInvalid = 0x10
-	ctTracked = 0x20
-)
 
 // family is what differs between IPv4 and IPv6.
 type family struct {

@@ -7,27 +7,13 @@ import (
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
-var protoNumbers = map[state.Protocol]uint64{state.TCP: 6, state.UDP: 17, state.SCTP: 132}
-
-var portFields = map[state.Protocol]flows.Field{state.TCP: flows.TCPDst, state.UDP: flows.UDPDst, state.SCTP: flows.SCTPDst}
-
 // fromPrefix matches the other end's address as the dispatch has loaded it.
 func fromPrefix(p netip.Prefix) flows.Match {
 	m := flows.Match{}.Family(p.Addr())
 	if p.Addr().Is4() {
-		return m.Masked(flows.RegPeer, flows.IP(p.Addr()), mask(p))
+		return m.Masked(flows.RegPeer, flows.IP(p.Addr()), flows.PrefixMask(p))
 	}
-	return m.Masked(flows.RegPeerIPv6, flows.IP(p.Addr()), mask(p))
-}
-
-// mask has the bits of a prefix, in the low 32 bits for IPv4.
-func mask(p netip.Prefix) flows.Value {
-	width := p.Addr().BitLen()
-	all, rest := flows.LowBits(width), flows.LowBits(width-p.Bits())
-	for i := range all {
-		all[i] &^= rest[i]
-	}
-	return all
+	return m.Masked(flows.RegPeerIPv6, flows.IP(p.Addr()), flows.PrefixMask(p))
 }
 
 // portMatches are the conditions that numbers set for the rule's ports; names of an egress
@@ -57,15 +43,16 @@ func (b block) portMatches(r state.PolicyRule) []flows.Match {
 // family, so that the drops of a scan stay wide in the datapath's cache; for a known one the port
 // that conntrack remembers.
 func portMatches(protocol state.Protocol, masks []portMask) []flows.Match {
-	number := protoNumbers[protocol]
-	fresh := flows.Match{}.Masked(flows.RegConnection, flows.Uint(0), flows.Uint(flows.ConnectionKnown)).Is(flows.IPProto, flows.Uint(number))
+	number := protocol.Number()
+	port, _ := flows.DstPort(number)
+	fresh := flows.Match{}.Masked(flows.RegConnection, flows.Uint(0), flows.Uint(flows.ConnectionKnown)).Proto(number)
 	known := flows.Match{}.Masked(flows.RegConnection, flows.Uint(flows.ConnectionKnown), flows.Uint(flows.ConnectionKnown))
 	var out []flows.Match
 	for _, m := range masks {
 		value, ones := flows.Uint(uint64(m.value)), flows.Uint(uint64(m.mask))
 		out = append(out,
-			fresh.IPv4().Masked(portFields[protocol], value, ones),
-			fresh.IPv6().Masked(portFields[protocol], value, ones),
+			fresh.IPv4().Masked(port, value, ones),
+			fresh.IPv6().Masked(port, value, ones),
 			known.Masked(flows.RegPort, flows.Uint(number<<16|uint64(m.value)), flows.Uint(0xff0000|uint64(m.mask))))
 	}
 	return out

@@ -6,16 +6,6 @@ import (
 	"github.com/sluice-cni/sluice/flows"
 )
 
-// Bits of ct_state (ovs-fields(7)).
-const (
-	ctNew         = 0x01
-	ctEstablished = 0x02
-	ctRelated     = 0x04
-	ctReply       = 0x08
-	ctInvalid     = 0x10
-	ctTracked     = 0x20
-)
-
 // Priorities in the tables state and commit.
 const (
 	prioInvalid = 100
@@ -26,22 +16,10 @@ const (
 	prioCommit  = 5
 )
 
-// protoTCP and the others have ports.
-const (
-	protoTCP  = 6
-	protoSCTP = 132
-)
-
 // ends tells whether a table has an end of its own: where what nothing else matches goes on, or
 // is dropped for a reason.
 func ends(t flows.TableID) bool {
 	return t == flows.ICMPErrors || t >= flows.EgressAdmin && t <= flows.Commit || t >= flows.Policies && t <= flows.Identities
-}
-
-// tracked narrows a match to packets that conntrack has seen with the bits set, and those of
-// unset not.
-func tracked(m flows.Match, set, unset uint64) flows.Match {
-	return m.Masked(flows.CTState, flows.Uint(set|ctTracked), flows.Uint(set|unset|ctTracked))
 }
 
 // track emits the connection tracking that is the same for all: everything is looked up,
@@ -52,26 +30,26 @@ func track(e *emitter) {
 	for _, m := range families(flows.Match{}) {
 		e.flow(flows.Conntrack, prioMatch, flows.RuleTrack, m, flows.CT{Zone: flows.ZonePods, Recirculate: true, Table: flows.State})
 
-		e.flow(flows.State, prioInvalid, flows.RuleInvalid, tracked(m, ctInvalid, 0))
-		e.flow(flows.State, prioRelated, flows.RuleError, tracked(m, ctRelated, 0).Origin(flows.OriginPod), flows.Resubmit{Table: flows.ICMPErrors})
-		e.flow(flows.State, prioReply, flows.RuleKnown, tracked(m, ctReply, ctInvalid), known(flows.ConnectionReply)...)
-		e.flow(flows.State, prioKnown, flows.RuleKnown, tracked(m, ctEstablished, 0), known(0)...)
-		e.flow(flows.State, prioKnown, flows.RuleKnown, tracked(m, ctRelated, 0), known(0)...)
+		e.flow(flows.State, prioInvalid, flows.RuleInvalid, m.Tracked(flows.CTInvalid, 0))
+		e.flow(flows.State, prioRelated, flows.RuleError, m.Tracked(flows.CTRelated, 0).Origin(flows.OriginPod), flows.Resubmit{Table: flows.ICMPErrors})
+		e.flow(flows.State, prioReply, flows.RuleKnown, m.Tracked(flows.CTReply, flows.CTInvalid), known(flows.ConnectionReply)...)
+		e.flow(flows.State, prioKnown, flows.RuleKnown, m.Tracked(flows.CTEstablished, 0), known(0)...)
+		e.flow(flows.State, prioKnown, flows.RuleKnown, m.Tracked(flows.CTRelated, 0), known(0)...)
 		e.flow(flows.State, prioCommit, flows.RuleNew, m, flows.Goto{Table: flows.Destination})
 
-		e.flow(flows.Commit, prioCommit, flows.RuleCommit, tracked(m, ctNew, 0), flows.CT{Commit: true, Zone: flows.ZonePods}, flows.Goto{Table: flows.Output})
+		e.flow(flows.Commit, prioCommit, flows.RuleCommit, m.Tracked(flows.CTNew, 0), flows.CT{Commit: true, Zone: flows.ZonePods}, flows.Goto{Table: flows.Output})
 	}
 	// An advertisement is of no connection: the userspace datapath finds it invalid. Whose it
 	// is the spoof guard has seen.
 	e.flow(flows.Conntrack, prioOwn, flows.RuleSpeaksNA,
-		flows.Match{}.IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)),
+		flows.Match{}.IPv6().Proto(flows.ProtoICMPv6).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)),
 		flows.Goto{Table: flows.Destination})
 	e.flow(flows.ICMPErrors, prioMiss, flows.RuleForeignError, nil)
 	e.flow(flows.EgressNAT, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: flows.Commit})
 	e.flow(flows.Commit, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: flows.Output})
-	for _, proto := range []uint64{protoTCP, protoUDP, protoSCTP} {
-		remember(e, flows.Match{}.IPv4().Is(flows.IPProto, flows.Uint(proto)), proto, flows.IPv4Dst, flows.CTLabel.From(0, 32))
-		remember(e, flows.Match{}.IPv6().Is(flows.IPProto, flows.Uint(proto)), proto, flows.IPv6Dst, flows.CTLabel.All())
+	for _, proto := range []uint64{flows.ProtoTCP, flows.ProtoUDP, flows.ProtoSCTP} {
+		remember(e, flows.Match{}.IPv4().Proto(proto), proto, flows.IPv4Dst, flows.CTLabel.From(0, 32))
+		remember(e, flows.Match{}.IPv6().Proto(proto), proto, flows.IPv6Dst, flows.CTLabel.All())
 	}
 }
 
@@ -85,13 +63,13 @@ func known(bits uint64) []flows.Action {
 // address go with it, for the packets that carry them no more. A fragment that opens a
 // connection has no port (userspace datapath).
 func remember(e *emitter, m flows.Match, proto uint64, dst flows.Field, label flows.Subfield) {
-	ports := map[uint64]flows.Field{protoTCP: flows.TCPDst, protoUDP: flows.UDPDst, protoSCTP: flows.SCTPDst}
-	m = tracked(m, ctNew, 0).Is(flows.IPFrag, flows.Uint(0)).
+	port, _ := flows.DstPort(proto)
+	m = m.Tracked(flows.CTNew, 0).Is(flows.IPFrag, flows.Uint(0)).
 		Masked(flows.RegConnection, flows.Uint(flows.ConnectionJudged), flows.Uint(flows.ConnectionJudged))
 	mark := flows.CTMarkValid | proto<<16
 	e.flow(flows.Commit, prioPorts, flows.RuleCommit, m, flows.CT{Commit: true, Zone: flows.ZonePods, Exec: []flows.Action{
 		flows.SetBits(flows.CTMark, mark, flows.CTMarkValid|0xff0000),
-		flows.Move{From: ports[proto].All(), To: flows.CTMark.From(0, 16)},
+		flows.Move{From: port.All(), To: flows.CTMark.From(0, 16)},
 		flows.Move{From: dst.All(), To: label},
 	}}, flows.Goto{Table: flows.Output})
 }
@@ -100,7 +78,7 @@ func remember(e *emitter, m flows.Match, proto uint64, dst flows.Field, label fl
 // that it opened itself nobody needs, and whose it is cannot be read from such a packet on
 // the kernel's datapath.
 func (p podPart) believe(e *emitter, addr netip.Addr) {
-	from := tracked(flows.Match{}.InPort(p.ofport).Family(addr), ctRelated|ctReply, ctInvalid)
+	from := flows.Match{}.InPort(p.ofport).Family(addr).Tracked(flows.CTRelated|flows.CTReply, flows.CTInvalid)
 	label, tuple := flows.CTLabel, flows.CTIPv6Dst
 	value, mask := flows.IP(addr), flows.CTLabel.Ones()
 	if addr.Is4() {

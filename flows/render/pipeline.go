@@ -72,13 +72,6 @@ func (p pipelinePart) emit(e *emitter) {
 	track(e)
 }
 
-// IP protocol numbers.
-const (
-	protoICMP   = 1
-	protoUDP    = 17
-	protoICMPv6 = 58
-)
-
 // ICMP types by which a router speaks, and a neighbour (RFC 792, 1256, 4861).
 const (
 	icmpRedirect            = 5
@@ -94,8 +87,8 @@ const (
 // for the link alone, and tunnel packets. These would leave with the node's address by
 // the masquerade, and be believed by its peers.
 func (p pipelinePart) distrust(e *emitter) {
-	v4 := flows.Match{}.Origin(flows.OriginPod).IPv4().Is(flows.IPProto, flows.Uint(protoICMP))
-	v6 := flows.Match{}.Origin(flows.OriginPod).IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6))
+	v4 := flows.Match{}.Origin(flows.OriginPod).IPv4().Proto(flows.ProtoICMP)
+	v6 := flows.Match{}.Origin(flows.OriginPod).IPv6().Proto(flows.ProtoICMPv6)
 	for _, m := range []flows.Match{
 		v4.Is(flows.ICMPType, flows.Uint(icmpRedirect)), v4.Is(flows.ICMPType, flows.Uint(icmpRouterAdvertisement)),
 		v6.Is(flows.ICMPv6Type, flows.Uint(icmp6Redirect)), v6.Is(flows.ICMPv6Type, flows.Uint(icmp6RouterAdvert)),
@@ -106,8 +99,8 @@ func (p pipelinePart) distrust(e *emitter) {
 
 	// Offers and acknowledgements come from the server's port (RFC 2131, RFC 8415).
 	for _, m := range []flows.Match{
-		flows.Match{}.Origin(flows.OriginPod).IPv4().Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.UDPSrc, flows.Uint(67)).Is(flows.UDPDst, flows.Uint(68)),
-		flows.Match{}.Origin(flows.OriginPod).IPv6().Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.UDPSrc, flows.Uint(547)).Is(flows.UDPDst, flows.Uint(546)),
+		flows.Match{}.Origin(flows.OriginPod).IPv4().Proto(flows.ProtoUDP).Is(flows.UDPSrc, flows.Uint(67)).Is(flows.UDPDst, flows.Uint(68)),
+		flows.Match{}.Origin(flows.OriginPod).IPv6().Proto(flows.ProtoUDP).Is(flows.UDPSrc, flows.Uint(547)).Is(flows.UDPDst, flows.Uint(546)),
 	} {
 		e.flow(flows.SpoofGuard, prioRouters, flows.RuleDHCPOffer, m)
 	}
@@ -122,7 +115,7 @@ func (p pipelinePart) distrust(e *emitter) {
 	out := flows.Match{}.Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway)))
 	for _, m := range families(out) {
 		e.flow(flows.Output, prioOwn, flows.RuleTunnelPort,
-			m.Is(flows.IPProto, flows.Uint(protoUDP)).Is(flows.UDPDst, flows.Uint(uint64(p.tunnelPort))))
+			m.Proto(flows.ProtoUDP).Is(flows.UDPDst, flows.Uint(uint64(p.tunnelPort))))
 	}
 }
 
@@ -134,7 +127,7 @@ var (
 
 // solicits narrows a match to neighbour solicitations.
 func solicits(m flows.Match) flows.Match {
-	return m.IPv6().Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourSolicit))
+	return m.IPv6().Proto(flows.ProtoICMPv6).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourSolicit))
 }
 
 // aboutTarget narrows a match of solicitations or advertisements to one target. The code

@@ -75,7 +75,7 @@ func (p podPart) emitAddress(e *emitter, addr netip.Addr) {
 	} else {
 		e.flow(flows.SpoofGuard, prioOwnNA, flows.RuleSpeaksNS, solicits(from.EthSrc(p.mac).Src(host)), flows.Goto{Table: flows.ARP})
 		e.flow(flows.SpoofGuard, prioOwnNA, flows.RuleSpeaksNA,
-			aboutTarget(speaks.Is(flows.IPProto, flows.Uint(protoICMPv6)).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)), addr),
+			aboutTarget(speaks.Proto(flows.ProtoICMPv6).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)), addr),
 			flows.Goto{Table: flows.Destination})
 	}
 	e.flow(flows.Destination, prioHere, flows.RuleDeliver, flows.Match{}.Dst(host), output(p.ofport)...)

@@ -70,6 +70,19 @@ const (
 	SCTP Protocol = "SCTP"
 )
 
+// Number is the protocol's in IP's header, 0 for what is none of these.
+func (p Protocol) Number() uint64 {
+	switch p {
+	case TCP:
+		return 6
+	case UDP:
+		return 17
+	case SCTP:
+		return 132
+	}
+	return 0
+}
+
 // Selector is a metav1.LabelSelector: all of it must hold, so that an empty one selects
 // everything.
 type Selector struct {

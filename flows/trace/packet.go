@@ -114,8 +114,6 @@ func entry(s state.State, from netip.Addr) (fields []string, words string) {
 	return []string{fmt.Sprintf("in_port=%d", flows.PortGateway), router}, "from the host"
 }
 
-var protocols = map[state.Protocol]uint64{state.TCP: 6, state.UDP: 17, state.SCTP: 132}
-
 // headers are the packet's own. What is no protocol with ports is a ping.
 func headers(c verdict.Connection, from, to netip.Addr, stage string) []string {
 	src, dst, six := "nw_src=", "nw_dst=", ""
@@ -124,7 +122,7 @@ func headers(c verdict.Connection, from, to netip.Addr, stage string) []string {
 	}
 	out := []string{src + from.String(), dst + to.String(), "nw_ttl=64"}
 	name := strings.ToLower(string(c.Protocol))
-	if _, ports := protocols[c.Protocol]; ports {
+	if c.Protocol.Number() != 0 {
 		a, b := uint16(clientPort), c.Port
 		if stage == StageReply {
 			a, b = b, a
@@ -149,13 +147,13 @@ func remembered(c verdict.Connection) []string {
 		src, dst = "ct_ipv6_src=", "ct_ipv6_dst="
 	}
 	tuple := []string{src + c.Source.String(), dst + c.Destination.String()}
-	number, ports := protocols[c.Protocol]
-	if !ports {
-		number, echo := 1, 8
+	number := c.Protocol.Number()
+	if number == 0 {
+		ping, echo := flows.ProtoICMP, 8
 		if c.Source.Is6() {
-			number, echo = 58, 128
+			ping, echo = flows.ProtoICMPv6, 128
 		}
-		return append(tuple, fmt.Sprintf("ct_nw_proto=%d", number), fmt.Sprintf("ct_tp_src=%d", echo), "ct_tp_dst=0")
+		return append(tuple, fmt.Sprintf("ct_nw_proto=%d", ping), fmt.Sprintf("ct_tp_src=%d", echo), "ct_tp_dst=0")
 	}
 	return append(tuple, fmt.Sprintf("ct_nw_proto=%d", number), fmt.Sprintf("ct_tp_src=%d", clientPort), fmt.Sprintf("ct_tp_dst=%d", c.Port),
 		fmt.Sprintf("ct_mark=0x%x", flows.CTMarkValid|number<<16|uint64(c.Port)), fmt.Sprintf("ct_label=0x%x", c.Destination.AsSlice()))
