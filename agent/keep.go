@@ -63,14 +63,10 @@ func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.P
 
 // object is an attachment's Pod, if the cluster has it.
 func (k *keeper) object(now []state.Pod, a state.Attachment) (state.Pod, bool) {
-	if i, ok := k.index[a.PodNamespace+"/"+a.PodName]; ok && isOf(now[i], a) {
+	if i, ok := k.index[a.PodNamespace+"/"+a.PodName]; ok && a.Of(now[i]) {
 		return now[i], true
 	}
 	return state.Pod{}, false
-}
-
-func isOf(p state.Pod, a state.Attachment) bool {
-	return p.Namespace == a.PodNamespace && p.Name == a.PodName && (p.UID == a.PodUID || p.UID == "" || a.PodUID == "")
 }
 
 // predecessor is what the agent before this one knew of the attachments that have no object.
@@ -85,7 +81,7 @@ func (k *keeper) predecessor(now []state.Pod, attachments []state.Attachment) ma
 		if !asked {
 			known, asked = k.recall(), true
 		}
-		if i := slices.IndexFunc(known, func(p state.Pod) bool { return isOf(p, a) }); i >= 0 {
+		if i := slices.IndexFunc(known, a.Of); i >= 0 {
 			out[attached{a.PodNamespace, a.PodName, a.PodUID}] = known[i]
 		}
 	}

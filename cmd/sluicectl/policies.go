@@ -219,13 +219,12 @@ func (c policyContent) policies(only string) []policyLine {
 	for _, p := range c.state.NetworkPolicies {
 		line := policyLine{Policy: p.Namespace + "/" + p.Name, Selects: verdict.SelectorWords(p.Selects), Fault: p.Fault, Pods: []string{}}
 		for _, d := range verdict.Directions(p) {
-			rules := p.Ingress
-			into := &line.Ingress
+			n := len(p.Rules(d))
 			if d == state.Egress {
-				rules, into = p.Egress, &line.Egress
+				line.Egress = &n
+			} else {
+				line.Ingress = &n
 			}
-			n := len(rules)
-			*into = &n
 		}
 		for _, pod := range c.subjects() {
 			if verdict.Selects(p, pod) {

@@ -46,19 +46,15 @@ func (c policyContent) running() bool { return c.state.Node != "" }
 // local are the pods that are plugged in here, with the addresses that they were plugged in
 // with, the newest sandbox first. One that is not known is one without labels.
 func (c policyContent) local() []state.Pod {
-	known := map[string]state.Pod{}
-	for _, p := range c.state.Pods {
-		known[podName(p)] = p
-	}
 	var out []state.Pod
 	newest := slices.SortedFunc(slices.Values(c.state.Attachments), func(a, b state.Attachment) int { return cmp.Compare(b.Created, a.Created) })
 	for _, a := range newest {
 		if a.PodName == "" {
 			continue
 		}
-		p, ok := known[a.PodNamespace+"/"+a.PodName]
-		if !ok || p.UID != "" && a.PodUID != "" && p.UID != a.PodUID {
-			p = state.Pod{Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID, Node: c.state.Node}
+		p := a.Stranger(c.state.Node)
+		if i := slices.IndexFunc(c.state.Pods, a.Of); i >= 0 {
+			p = c.state.Pods[i]
 		}
 		p.Addresses = a.Addresses
 		out = append(out, p)

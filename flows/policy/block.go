@@ -51,7 +51,7 @@ const prioRules = 60000
 // emit makes the block's flows: for each rule those of one priority.
 func (b block) emit(c *compiler, e *emitter) {
 	number := uint64(c.blocks[b.name()])
-	for i, r := range rules(*b.policy, b.direction) {
+	for i, r := range b.policy.Rules(b.direction) {
 		if i >= prioRules {
 			break // the API server takes no object of that size
 		}

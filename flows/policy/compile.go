@@ -181,7 +181,7 @@ func (c *compiler) findBlocks(hash Hash) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		names[name] = true
 		c.called = append(c.called, all[name])
-		for _, r := range rules(*all[name].policy, all[name].direction) {
+		for _, r := range all[name].policy.Rules(all[name].direction) {
 			c.mentions.add(all[name], r)
 		}
 	}

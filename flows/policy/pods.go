@@ -74,11 +74,11 @@ func podOf(s state.State, index map[podName][]int, a state.Attachment) (pod stat
 		return state.Pod{}, false
 	}
 	for _, i := range index[podName{a.PodNamespace, a.PodName}] {
-		if p := s.Pods[i]; p.UID == a.PodUID || p.UID == "" || a.PodUID == "" {
-			return p, true
+		if a.Of(s.Pods[i]) {
+			return s.Pods[i], true
 		}
 	}
-	return state.Pod{Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID}, true
+	return a.Stranger(s.Node), true
 }
 
 // peers are all pods with the addresses that are theirs: what is plugged in here has what it was

@@ -55,10 +55,3 @@ func isolates(p state.NetworkPolicy, d state.Direction) bool {
 	}
 	return slices.Contains(p.Types, d)
 }
-
-func rules(p state.NetworkPolicy, d state.Direction) []state.PolicyRule {
-	if d == state.Egress {
-		return p.Egress
-	}
-	return p.Ingress
-}

@@ -20,6 +20,14 @@ type NetworkPolicy struct {
 	Fault string `json:"fault,omitempty"`
 }
 
+// Rules are those of the direction.
+func (p NetworkPolicy) Rules(d Direction) []PolicyRule {
+	if d == Egress {
+		return p.Egress
+	}
+	return p.Ingress
+}
+
 // Direction is a policyType.
 type Direction string
 

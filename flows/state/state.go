@@ -112,6 +112,18 @@ type Attachment struct {
 	Created int64 `json:"created,omitempty"`
 }
 
+// Of tells whether the attachment is one of this pod's. One of another UID is of the pod that had
+// the name before.
+func (a Attachment) Of(p Pod) bool {
+	return p.Namespace == a.PodNamespace && p.Name == a.PodName && (p.UID == a.PodUID || p.UID == "" || a.PodUID == "")
+}
+
+// Stranger is the pod of an attachment on node, as far as it is known without its object: it has no
+// labels.
+func (a Attachment) Stranger(node string) Pod {
+	return Pod{Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID, Node: node}
+}
+
 // Facts are a node's own circumstances.
 type Facts struct {
 	// TunnelAddress is the local end of the tunnels: the node's first InternalIP that

@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/claims"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/flows/verdict"
@@ -41,14 +41,10 @@ var Stages = []string{StageNew, StageKnown, StageReply}
 const clientPort = 40000
 
 // Local is what is plugged in here with the address; ok is false if nothing is. Of several
-// it is the newest, then the first by name.
+// it is the one that has it by the claims' rule.
 func Local(s state.State, address netip.Addr) (a state.Attachment, ok bool) {
-	key := func(a state.Attachment) string { return a.Network + "/" + a.ContainerID + "/" + a.IfName }
 	for _, b := range s.Attachments {
-		if !slices.Contains(b.Addresses, address) {
-			continue
-		}
-		if !ok || cmp.Or(cmp.Compare(a.Created, b.Created), strings.Compare(key(b), key(a))) < 0 {
+		if slices.Contains(b.Addresses, address) && (!ok || claims.Compare(claims.OfAttachment(b), claims.OfAttachment(a)) < 0) {
 			a, ok = b, true
 		}
 	}

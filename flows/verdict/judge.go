@@ -154,16 +154,9 @@ func Directions(p state.NetworkPolicy) []state.Direction {
 	return []state.Direction{state.Ingress}
 }
 
-func rulesOf(p state.NetworkPolicy, d state.Direction) []state.PolicyRule {
-	if d == state.Ingress {
-		return p.Ingress
-	}
-	return p.Egress
-}
-
 func opinion(s state.State, p state.NetworkPolicy, d state.Direction, other end, c Connection, destination end) Opinion {
 	out := Opinion{Policy: p.Namespace + "/" + p.Name, Fault: p.Fault}
-	for _, r := range rulesOf(p, d) {
+	for _, r := range p.Rules(d) {
 		out.Rules = append(out.Rules, ruleOpinion(s, p, d, r, other, c, destination))
 	}
 	return out
