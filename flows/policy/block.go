@@ -18,11 +18,13 @@ type block struct {
 	// ports are the numbers of the ports that ingress rules name, 0 where the pods
 	// have no such port.
 	ports map[portName]uint16
+	// name is of the policy, the direction and the ports.
+	name string
 }
 
 // blockFor a pod that the policy selects.
 func blockFor(p *state.NetworkPolicy, d state.Direction, pod state.Pod) block {
-	b := block{p, d, map[portName]uint16{}}
+	b := block{policy: p, direction: d, ports: map[portName]uint16{}}
 	if d == state.Ingress {
 		for _, r := range p.Ingress {
 			for _, port := range r.Ports {
@@ -32,17 +34,13 @@ func blockFor(p *state.NetworkPolicy, d state.Direction, pod state.Pod) block {
 			}
 		}
 	}
-	return b
-}
-
-func (b block) name() string {
-	out := fmt.Sprintf("NetworkPolicy/%s/%s/%s", b.policy.Namespace, b.policy.Name, b.direction)
 	var ports []string
 	for n, number := range b.ports {
 		ports = append(ports, fmt.Sprintf("%s/%s=%d", n.name, n.protocol, number))
 	}
 	slices.Sort(ports)
-	return strings.Join(append([]string{out}, ports...), " ")
+	b.name = strings.Join(append([]string{fmt.Sprintf("NetworkPolicy/%s/%s/%s", p.Namespace, p.Name, d)}, ports...), " ")
+	return b
 }
 
 // prioRules is the priority of a policy's first rule; each further rule is one lower.
@@ -50,7 +48,7 @@ const prioRules = 60000
 
 // emit makes the block's flows: for each rule those of one priority.
 func (b block) emit(c *compiler, e *emitter) {
-	number := uint64(c.blocks[b.name()])
+	number := uint64(c.blocks[b.name])
 	for i, r := range b.policy.Rules(b.direction) {
 		if i >= prioRules {
 			break // the API server takes no object of that size
@@ -194,7 +192,7 @@ func (c *compiler) inNamespace(own string, p state.PolicyPeer, other string) boo
 }
 
 func (c *compiler) fromIdentity(i identity) flows.Match {
-	return flows.Match{}.Is(flows.RegIdentity, flows.Uint(uint64(c.identityNumbers[i.name()])))
+	return flows.Match{}.Is(flows.RegIdentity, flows.Uint(uint64(c.identityNumbers[i.name])))
 }
 
 func inOrder(m map[string]flows.Match) []flows.Match {

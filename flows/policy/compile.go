@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -74,17 +75,16 @@ func (c *compiler) result(policy func(owner flows.Owner, blocks []block) []flows
 		owner := flows.Owner{Kind: flows.OwnerPod, Name: l.pod.Namespace + "/" + l.pod.Name}
 		e := emitter{owner: owner}
 		for _, w := range ways {
-			policies := l.policies(w.direction)
-			if len(policies) == 0 {
+			var calls []uint32
+			for _, name := range l.calls[w.direction] {
+				calls = append(calls, c.blocks[name])
+			}
+			if len(calls) == 0 {
 				continue
 			}
-			var calls []uint32
-			for _, p := range policies {
-				calls = append(calls, c.blocks[blockFor(p, w.direction, l.pod).name()])
-			}
 			w.dispatch(&e, l, calls)
-			if len(policies) > MaxPolicies {
-				result.Crowds = append(result.Crowds, Crowd{l.pod.Namespace, l.pod.Name, l.pod.UID, w.direction, len(policies)})
+			if len(calls) > MaxPolicies {
+				result.Crowds = append(result.Crowds, Crowd{l.pod.Namespace, l.pod.Name, l.pod.UID, w.direction, len(calls)})
 			}
 		}
 		take(owner, e.sorted())
@@ -149,9 +149,10 @@ func newCompiler(s state.State, hash Hash) *compiler {
 	for _, ns := range s.Namespaces {
 		c.labels[ns.Name] = ns.Labels
 	}
-	c.locals = locals(s, policiesByNamespace(s))
+	index := byName(s.Pods)
+	c.locals = locals(s, index, policiesByNamespace(s))
 	c.findBlocks(hash)
-	c.findPeers(hash)
+	c.findPeers(index, hash)
 	return c
 }
 
@@ -162,18 +163,21 @@ func policiesByNamespace(s state.State) map[string][]*state.NetworkPolicy {
 		out[p.Namespace] = append(out[p.Namespace], p)
 	}
 	for _, list := range out {
-		slices.SortFunc(list, func(a, b *state.NetworkPolicy) int { return compareNames(a.Name, b.Name) })
+		slices.SortFunc(list, func(a, b *state.NetworkPolicy) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return out
 }
 
 func (c *compiler) findBlocks(hash Hash) {
 	all := map[string]block{}
-	for _, l := range c.locals {
+	for i := range c.locals {
+		l := &c.locals[i]
+		l.calls = map[state.Direction][]string{}
 		for _, w := range ways {
 			for _, p := range l.policies(w.direction) {
 				b := blockFor(p, w.direction, l.pod)
-				all[b.name()] = b
+				all[b.name] = b
+				l.calls[w.direction] = append(l.calls[w.direction], b.name)
 			}
 		}
 	}
@@ -189,7 +193,7 @@ func (c *compiler) findBlocks(hash Hash) {
 }
 
 // findPeers finds the pods that the blocks are about, and numbers what they are.
-func (c *compiler) findPeers(hash Hash) {
+func (c *compiler) findPeers(index map[podName][]int, hash Hash) {
 	labelSets, identities, namespaces := map[string]bool{}, map[string]identity{}, map[string]bool{}
 	for _, ns := range c.state.Namespaces {
 		namespaces[ns.Name] = true
@@ -198,9 +202,9 @@ func (c *compiler) findPeers(hash Hash) {
 		namespaces[p.Namespace] = true
 	}
 	concerned := map[string]bool{} // by label set: most pods have one of a few
-	for _, p := range peers(c.state) {
+	for _, p := range peers(c.state, index) {
 		namespaces[p.pod.Namespace] = true
-		name := labelSetName(p.pod)
+		name := p.labelSet
 		if _, known := concerned[name]; !known {
 			concerned[name] = c.concerns(p.pod)
 		}
@@ -209,7 +213,7 @@ func (c *compiler) findPeers(hash Hash) {
 		}
 		c.peers = append(c.peers, p)
 		if i := c.mentions.identity(p.pod); !labelSets[name] {
-			labelSets[name], identities[i.name()] = true, i
+			labelSets[name], identities[i.name] = true, i
 		}
 	}
 	names := map[string]bool{}

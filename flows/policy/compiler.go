@@ -67,8 +67,7 @@ func (k *Compiler) Compile(s state.State) Result {
 func (c *compiler) words(blocks []block) string {
 	var out strings.Builder
 	for _, b := range blocks {
-		name := b.name()
-		fmt.Fprintf(&out, "%s %d\n", name, c.blocks[name])
+		fmt.Fprintf(&out, "%s %d\n", b.name, c.blocks[b.name])
 	}
 	return out.String()
 }

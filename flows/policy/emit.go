@@ -3,12 +3,9 @@ package policy
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/sluice-cni/sluice/flows"
 )
-
-func compareNames(a, b string) int { return strings.Compare(a, b) }
 
 // emitter takes one owner's flows.
 type emitter struct {
@@ -73,7 +70,7 @@ func (c *compiler) addressFlows() []Owned {
 	var out []Owned
 	done := map[string]bool{}
 	for _, p := range c.peers {
-		name := labelSetName(p.pod)
+		name := p.labelSet
 		set := flows.Uint(uint64(c.labelSets[name]))
 		e := emitter{owner: flows.Owner{Kind: flows.OwnerIdentity, Name: p.pod.Namespace + "/" + p.pod.Name}}
 		for _, a := range p.addresses {
@@ -87,7 +84,7 @@ func (c *compiler) addressFlows() []Owned {
 		done[name] = true
 		i := emitter{owner: flows.Owner{Kind: flows.OwnerIdentity, Name: name}}
 		i.flow(flows.Identities, prioAddress, flows.RuleIdentity, flows.Match{}.Is(flows.RegLabels, set),
-			flows.Set(flows.RegIdentity, flows.Uint(uint64(c.identityNumbers[c.mentions.identity(p.pod).name()]))),
+			flows.Set(flows.RegIdentity, flows.Uint(uint64(c.identityNumbers[c.mentions.identity(p.pod).name]))),
 			flows.Set(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod|uint64(c.namespaces[p.pod.Namespace]))))
 		out = append(out, Owned{i.owner, i.sorted()})
 	}

@@ -77,10 +77,12 @@ type identity struct {
 	namespace string
 	labels    map[string]string
 	ports     map[portName]uint16
+	// name is the identity's own, equal for equal ones.
+	name string
 }
 
 func (m mentioned) identity(p state.Pod) identity {
-	out := identity{p.Namespace, map[string]string{}, map[portName]uint16{}}
+	out := identity{namespace: p.Namespace, labels: map[string]string{}, ports: map[portName]uint16{}}
 	for key := range m.keys {
 		if value, ok := p.Labels[key]; ok {
 			out.labels[key] = value
@@ -91,16 +93,12 @@ func (m mentioned) identity(p state.Pod) identity {
 			out.ports[name] = n
 		}
 	}
-	return out
-}
-
-// name is the identity's own, equal for equal ones.
-func (i identity) name() string {
 	ports := map[string]string{}
-	for n, number := range i.ports {
+	for n, number := range out.ports {
 		ports[n.name+"/"+string(n.protocol)] = strconv.Itoa(int(number))
 	}
-	return fmt.Sprintf("%q %s %s", i.namespace, quoted(i.labels), quoted(ports))
+	out.name = fmt.Sprintf("%q %s %s", out.namespace, quoted(out.labels), quoted(ports))
+	return out
 }
 
 // labelSetName is that of all labels and named ports of a pod: it does not depend on what

@@ -15,22 +15,25 @@ type local struct {
 	ofport uint32
 	// ingress and egress are the policies that select it, in the order of their names.
 	ingress, egress []*state.NetworkPolicy
+	// calls are the names of the blocks that they are for this pod.
+	calls map[state.Direction][]string
 }
 
 // peer is a pod that rules may name, with the addresses that it has.
 type peer struct {
 	pod       state.Pod
 	addresses []netip.Addr
+	// labelSet is the name of the pod's.
+	labelSet string
 }
 
 // locals are the pods of this node's attachments, in the order of their ports. A pod that is
 // not known is one without labels: it is isolated where all of its namespace is.
-func locals(s state.State, byNamespace map[string][]*state.NetworkPolicy) []local {
+func locals(s state.State, index map[podName][]int, byNamespace map[string][]*state.NetworkPolicy) []local {
 	var ports claims.Book[uint32]
 	for _, a := range s.Attachments {
 		ports.Claim(a.OFPort, claims.OfAttachment(a))
 	}
-	index := byName(s.Pods)
 	var out []local
 	for _, a := range s.Attachments {
 		pod, ok := podOf(s, index, a)
@@ -83,19 +86,18 @@ func podOf(s state.State, index map[podName][]int, a state.Attachment) (pod stat
 
 // peers are all pods with the addresses that are theirs: what is plugged in here has what it was
 // plugged in with, and of the others the one that the claims' rule gives it to.
-func peers(s state.State) []peer {
+func peers(s state.State, index map[podName][]int) []peer {
 	var attached claims.Book[netip.Addr]
 	for _, a := range s.Attachments {
 		for _, addr := range a.Addresses {
 			attached.Claim(addr, claims.OfAttachment(a))
 		}
 	}
-	index := byName(s.Pods)
 	var out []peer
 	for _, a := range s.Attachments {
 		if pod, ok := podOf(s, index, a); ok && !pod.Finished {
 			held := slices.DeleteFunc(slices.Clone(a.Addresses), func(addr netip.Addr) bool { return !attached.Holds(addr, claims.OfAttachment(a)) })
-			out = append(out, peer{pod, held})
+			out = append(out, peer{pod, held, labelSetName(pod)})
 		}
 	}
 	var claimed claims.Book[netip.Addr]
@@ -116,7 +118,7 @@ func peers(s state.State) []peer {
 			return attached.Holder(addr) != (claims.Object{}) || !claimed.Holds(addr, claims.OfPod(p))
 		})
 		if len(held) > 0 {
-			out = append(out, peer{p, held})
+			out = append(out, peer{p, held, labelSetName(p)})
 		}
 	}
 	return out
