@@ -8,6 +8,8 @@ import (
 
 	"github.com/ovn-kubernetes/libovsdb/model"
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+
+	"github.com/sluice-cni/sluice/ovs/db/vswitch"
 )
 
 // errNoRoot means that the database is empty.
@@ -50,20 +52,7 @@ func (c *Client) OpenvSwitchOtherConfig() map[string]string {
 // SetOpenvSwitchOtherConfig sets and removes keys of other_config in the
 // Open_vSwitch row, and leaves the others alone.
 func (c *Client) SetOpenvSwitchOtherConfig(ctx context.Context, set map[string]string, remove []string) error {
-	_, err := c.transact(ctx, func(t *transaction) error {
-		root, ok := t.session.root()
-		if !ok {
-			return errNoRoot
-		}
-		if differs(root.OtherConfig, set, remove) {
-			t.mutate(root, mapMutations(&root.OtherConfig, set, remove))
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("change other_config of the Open_vSwitch row: %w", err)
-	}
-	return nil
+	return c.setRoot(ctx, "other_config", func(root *vswitch.OpenvSwitch) *map[string]string { return &root.OtherConfig }, set, remove)
 }
 
 // WaitApplied returns when ovs-vswitchd has taken up all that was in the
