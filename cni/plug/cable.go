@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -78,10 +77,8 @@ func (c *Cable) openPod() (err error) {
 	if c.pod != nil {
 		return nil
 	}
-	if c.pod, err = netlink.NewHandleAt(netns.NsHandle(c.ns.Fd()), unix.NETLINK_ROUTE); err != nil {
-		return fmt.Errorf("open netlink in %q: %w", c.spec.NetNS, err)
-	}
-	return nil
+	c.pod, err = netlinkIn(c.ns, c.spec.NetNS)
+	return err
 }
 
 // add makes both ends with one message, and finds the host end's index. That end is up
@@ -126,7 +123,7 @@ func (c *Cable) explain(err error) error {
 // Label sets the host end's alias, which says whose the cable is: without one it is an
 // ADD's that was cut short (see [HostEnd.Abandoned]).
 func (c *Cable) Label() error {
-	return step(c.spec.HostName, "set alias", c.host.LinkSetAlias(c.hostEnd(), c.spec.Alias[:min(len(c.spec.Alias), 255)]))
+	return step(c.spec.HostName, "set alias", c.host.LinkSetAlias(c.hostEnd(), asAlias(c.spec.Alias)))
 }
 
 func (c *Cable) hostEnd() netlink.Link {

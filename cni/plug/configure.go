@@ -50,6 +50,10 @@ func (c *Cable) find() error {
 	return nil
 }
 
+func loopbackUp(pod *netlink.Handle) error {
+	return pod.LinkSetUp(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: loopbackIndex, Name: "lo"}})
+}
+
 // podStep is one thing to do in the container.
 type podStep struct {
 	doing string
@@ -58,9 +62,7 @@ type podStep struct {
 
 func (c *Cable) steps() []podStep {
 	end := c.podEnd()
-	steps := []podStep{{"set lo up", func() error {
-		return c.pod.LinkSetUp(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: loopbackIndex, Name: "lo"}})
-	}}}
+	steps := []podStep{{"set lo up", func() error { return loopbackUp(c.pod) }}}
 	if c.spec.hasIPv6() || c.spec.ChecksumOffloadOff {
 		steps = append(steps, podStep{"set what only a thread inside can set", func() error { return inNetNS(c.ns, c.inside) }})
 	}

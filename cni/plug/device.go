@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/cni/wire"
@@ -67,9 +66,9 @@ func Hold(netNS string) (*Away, error) {
 		return nil, err
 	}
 	defer ns.Close()
-	pod, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	pod, err := netlinkIn(ns, netNS)
 	if err != nil {
-		return nil, fmt.Errorf("open netlink in %q: %w", netNS, err)
+		return nil, err
 	}
 	return &Away{pod}, nil
 }
@@ -119,7 +118,7 @@ func (d Device) send(ns *os.File) error {
 		return err
 	}
 	for _, s := range []podStep{
-		{"set alias", func() error { return netlink.LinkSetAlias(link, d.Alias[:min(len(d.Alias), 255)]) }},
+		{"set alias", func() error { return netlink.LinkSetAlias(link, asAlias(d.Alias)) }},
 		{"set it down", func() error { return netlink.LinkSetDown(link) }},
 		{"rename it", func() error { return netlink.LinkSetName(link, d.Passing) }},
 		{"move it", func() error { return netlink.LinkSetNsFd(link, int(ns.Fd())) }},
@@ -190,7 +189,7 @@ func (d Device) sendHome(pod *netlink.Handle, link netlink.Link) error {
 	defer home.Close()
 	for _, s := range []podStep{
 		{"set it down", func() error { return pod.LinkSetDown(link) }},
-		{"set alias", func() error { return pod.LinkSetAlias(link, d.Alias[:min(len(d.Alias), 255)]) }},
+		{"set alias", func() error { return pod.LinkSetAlias(link, asAlias(d.Alias)) }},
 		{"rename it", func() error { return pod.LinkSetName(link, d.Passing) }},
 		{"move it", func() error { return pod.LinkSetNsFd(link, int(home.Fd())) }},
 	} {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,9 +22,9 @@ func Forget(netNS string, addresses []netip.Addr) error {
 		return err
 	}
 	defer ns.Close()
-	pod, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	pod, err := netlinkIn(ns, netNS)
 	if err != nil {
-		return fmt.Errorf("netlink in %q: %w", netNS, err)
+		return err
 	}
 	defer pod.Close()
 	for _, a := range addresses {

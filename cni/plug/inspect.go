@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -78,9 +77,9 @@ func inspect(path, ifName string) (*Interface, error) {
 		return nil, err
 	}
 	defer ns.Close()
-	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	h, err := netlinkIn(ns, path)
 	if err != nil {
-		return nil, fmt.Errorf("open netlink in %q: %w", path, err)
+		return nil, err
 	}
 	defer h.Close()
 	link, err := h.LinkByName(ifName)

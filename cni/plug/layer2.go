@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +28,7 @@ func (c *Cable) Raise(promiscuous bool) error {
 }
 
 func raise(pod *netlink.Handle, ns *os.File, ifName string, index int, offloadOff, promiscuous bool) error {
-	if err := pod.LinkSetUp(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: loopbackIndex, Name: "lo"}}); err != nil {
+	if err := loopbackUp(pod); err != nil {
 		return step("lo", "set it up", err)
 	}
 	end := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index, Name: ifName}}
@@ -66,9 +65,9 @@ func Dress(ctx context.Context, netNS, ifName string, d Dressing) error {
 		return err
 	}
 	defer ns.Close()
-	pod, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	pod, err := netlinkIn(ns, netNS)
 	if err != nil {
-		return fmt.Errorf("open netlink in %q: %w", netNS, err)
+		return err
 	}
 	defer pod.Close()
 	if err := ctx.Err(); err != nil {
@@ -155,7 +154,7 @@ func (r Route) on(link netlink.Link, table int) *netlink.Route {
 func SetAlias(hostName, alias string) error {
 	link, err := netlink.LinkByName(hostName)
 	if err == nil {
-		err = netlink.LinkSetAlias(link, alias[:min(len(alias), 255)])
+		err = netlink.LinkSetAlias(link, asAlias(alias))
 	}
 	if err != nil {
 		return step(hostName, "set alias", err)

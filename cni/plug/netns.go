@@ -7,6 +7,8 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,6 +28,15 @@ func openNetNS(path string) (*os.File, error) {
 		return nil, &NetNSError{Path: path, Gone: gone, Reason: reason}
 	}
 	return f, nil
+}
+
+// netlinkIn opens a netlink socket in a container's namespace, whose path is for the error.
+func netlinkIn(ns *os.File, path string) (*netlink.Handle, error) {
+	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink in %q: %w", path, err)
+	}
+	return h, nil
 }
 
 // notNetNS says why a file is no network namespace for a container, "" if it is one.

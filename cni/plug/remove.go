@@ -33,6 +33,9 @@ func Remove(hostName string) error {
 // retired is the alias of a cable that is being taken away.
 const retired = "sluice: being removed"
 
+// asAlias is as much of a text as fits into a link's alias (IFALIASZ less the terminating zero).
+func asAlias(text string) string { return text[:min(len(text), 255)] }
+
 // Retire marks a cable whose removal has been promised, before its row goes: whoever
 // finds it later knows that it is nobody's, and may [HostEnd.Remove] it. It succeeds
 // if there is none.
