@@ -95,23 +95,30 @@ func firewall(ctx context.Context, n Node) ([]Hazard, error) {
 	return out, errors.Join(append(errs, err)...)
 }
 
-func nftHazards(t nftTable, chains map[string]chain, all []passage) []Hazard {
+// drops are the hazards of a table's chains: what, by the chain's name, says which chain it is, and cure
+// what lets a passage through it.
+func drops(tableFamily string, chains map[string]chain, all []passage, what func(name string) string, cure func(name string, p passage) []string) []Hazard {
 	var out []Hazard
 	for name, c := range chains {
 		for _, p := range all {
-			if c.hook != p.hook || !sees(t.family, p.packet) || !dropsIn(chains, name, p.packet) {
-				continue
+			if c.hook == p.hook && sees(tableFamily, p.packet) && dropsIn(chains, name, p.packet) {
+				out = append(out, Hazard{what(name) + " drops " + p.what, strings.Join(cure(name, p), "; ")})
 			}
-			var cures []string
-			for _, m := range p.nft {
-				cures = append(cures, fmt.Sprintf("nft insert rule %s %s %s %s accept", t.family, t.name, name, m))
-			}
-			out = append(out, Hazard{
-				fmt.Sprintf("chain %s of the nftables table %s %s drops %s", name, t.family, t.name, p.what), strings.Join(cures, "; "),
-			})
 		}
 	}
 	return out
+}
+
+func nftHazards(t nftTable, chains map[string]chain, all []passage) []Hazard {
+	what := func(name string) string {
+		return fmt.Sprintf("chain %s of the nftables table %s %s", name, t.family, t.name)
+	}
+	return drops(t.family, chains, all, what, func(name string, p passage) (cures []string) {
+		for _, m := range p.nft {
+			cures = append(cures, fmt.Sprintf("nft insert rule %s %s %s %s accept", t.family, t.name, name, m))
+		}
+		return cures
+	})
 }
 
 // sees tells whether a table of the family meets the packet.
@@ -120,20 +127,13 @@ func sees(tableFamily string, p packet) bool {
 }
 
 func iptablesHazards(k iptablesKind, table string, chains map[string]chain, all []passage) []Hazard {
-	var out []Hazard
-	for name, c := range chains {
-		for _, p := range all {
-			if c.hook != p.hook || !sees(k.family, p.packet) || !dropsIn(chains, name, p.packet) {
-				continue
-			}
-			var cures []string
-			for _, m := range p.iptables {
-				cures = append(cures, fmt.Sprintf("%s -t %s -I %s %s -j ACCEPT", k.program, table, name, m))
-			}
-			out = append(out, Hazard{
-				fmt.Sprintf("chain %s of %s' table %s drops %s", name, k.program, table, p.what), strings.Join(cures, "; "),
-			})
-		}
+	what := func(name string) string {
+		return fmt.Sprintf("chain %s of %s' table %s", name, k.program, table)
 	}
-	return out
+	return drops(k.family, chains, all, what, func(name string, p passage) (cures []string) {
+		for _, m := range p.iptables {
+			cures = append(cures, fmt.Sprintf("%s -t %s -I %s %s -j ACCEPT", k.program, table, name, m))
+		}
+		return cures
+	})
 }
