@@ -51,14 +51,8 @@ func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 	if l.Layer2.Is() {
 		return p.checkLayer2(ovsdb, req, l, promised)
 	}
-	port, ok := ovsdb.Port(render.Bridge, l.Port)
-	switch {
-	case !ok:
-		return differs("the row in OVSDB", "port "+l.Port+" of bridge "+render.Bridge, "none")
-	case port.OFPort <= 0:
-		return differs("the OVS port "+l.Port, "an OpenFlow port number", fmt.Sprintf("%d %s", port.OFPort, port.Error))
-	}
 	for _, look := range []func() error{
+		func() error { return checkRow(ovsdb, l) },
 		func() error { return keepsPromise(promised, req, l) },
 		func() error { return p.checkCable(ovsdb, req, l, promised) },
 		func() error { return p.checkFlows(ctx, l) },
@@ -68,6 +62,43 @@ func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 		}
 	}
 	return nil
+}
+
+// checkRow looks for the attachment's port.
+func checkRow(ovsdb *db.Client, l lease.Lease) error {
+	port, ok := ovsdb.Port(bridgeOf(l), l.Port)
+	switch {
+	case !ok:
+		return differs("the row in OVSDB", "port "+l.Port+" of bridge "+bridgeOf(l), "none")
+	case port.OFPort <= 0:
+		return differs("the OVS port "+l.Port, "an OpenFlow port number", fmt.Sprintf("%d %s", port.OFPort, port.Error))
+	}
+	return nil
+}
+
+// checkHostEnd looks for the cable's end on the host.
+func checkHostEnd(l lease.Lease) (plug.HostEnd, error) {
+	host, err := plug.Find(l.Port)
+	switch {
+	case errors.Is(err, plug.ErrNoInterface):
+		return host, differs("the cable's end on the host", "link "+l.Port, "none")
+	case err == nil && !host.Up:
+		return host, differs("link "+l.Port, "it up", "it down")
+	}
+	return host, err
+}
+
+// inspected is the container's interface.
+func inspected(req *wire.Request) (*plug.Interface, error) {
+	in, err := plug.Inspect(req.NetNS, req.IfName)
+	var gone *plug.NetNSError
+	switch {
+	case errors.As(err, &gone):
+		return nil, cniError(err)
+	case errors.Is(err, plug.ErrNoInterface):
+		return nil, differs("the container", "interface "+req.IfName, "none")
+	}
+	return in, err
 }
 
 func differs(what, want, found string) error {
@@ -102,23 +133,12 @@ func ownInterface(r *types100.Result, req *wire.Request) int {
 
 // checkCable holds the veth and what is set in the container against the lease.
 func (p *Plugger) checkCable(ovsdb *db.Client, req *wire.Request, l lease.Lease, promised *types100.Result) error {
-	host, err := plug.Find(l.Port)
-	switch {
-	case errors.Is(err, plug.ErrNoInterface):
-		return differs("the cable's end on the host", "link "+l.Port, "none")
-	case err != nil:
+	host, err := checkHostEnd(l)
+	if err != nil {
 		return err
-	case !host.Up:
-		return differs("link "+l.Port, "it up", "it down")
 	}
-	in, err := plug.Inspect(req.NetNS, req.IfName)
-	var gone *plug.NetNSError
-	switch {
-	case errors.As(err, &gone):
-		return cniError(err)
-	case errors.Is(err, plug.ErrNoInterface):
-		return differs("the container", "interface "+req.IfName, "none")
-	case err != nil:
+	in, err := inspected(req)
+	if err != nil {
 		return err
 	}
 	if err := interfaceDiffers(in, host.Index, l, promised.Interfaces[ownInterface(promised, req)]); err != nil {
@@ -129,20 +149,10 @@ func (p *Plugger) checkCable(ovsdb *db.Client, req *wire.Request, l lease.Lease,
 
 // interfaceDiffers names the first thing of the container's interface that is not as promised.
 func interfaceDiffers(in *plug.Interface, hostIndex int, l lease.Lease, promised *types100.Interface) error {
+	if err := linkDiffers(in, hostIndex, l, promised, " (what is sent with another is dropped as spoofed)"); err != nil {
+		return err
+	}
 	name := "interface " + l.IfName
-	if in.Kind != "veth" || in.HostIndex != hostIndex {
-		return differs(name, "the other end of "+l.Port, "another "+in.Kind)
-	}
-	if !in.Up {
-		return differs(name, "it up", "it down")
-	}
-	if in.MAC.String() != l.MAC {
-		return differs("the MAC of "+name, l.MAC+" (what is sent with another is dropped as spoofed)", in.MAC.String())
-	}
-	// A later plugin may have lowered it, and then has told so.
-	if promised.Mtu != 0 && in.MTU != promised.Mtu {
-		return differs("the MTU of "+name, fmt.Sprint(promised.Mtu), fmt.Sprint(in.MTU))
-	}
 	for _, a := range l.Addresses {
 		if !slices.Contains(in.Addresses, netip.PrefixFrom(a, a.BitLen())) {
 			return differs("the addresses of "+name, netip.PrefixFrom(a, a.BitLen()).String(), fmt.Sprint(in.Addresses))
@@ -164,6 +174,27 @@ func interfaceDiffers(in *plug.Interface, hostIndex int, l lease.Lease, promised
 		}) {
 			return differs("the permanent neighbours by "+name, fmt.Sprintf("%s %s", router, render.RouterMAC), fmt.Sprint(in.Neighbours))
 		}
+	}
+	return nil
+}
+
+// noCable is the host index of an interface that is no cable's end.
+const noCable = -1
+
+// linkDiffers holds the container's link against the lease; why says what another MAC than the
+// lease's leads to.
+func linkDiffers(in *plug.Interface, hostIndex int, l lease.Lease, promised *types100.Interface, why string) error {
+	name := "interface " + l.IfName
+	switch {
+	case hostIndex != noCable && (in.Kind != "veth" || in.HostIndex != hostIndex):
+		return differs(name, "the other end of "+l.Port, "another "+in.Kind)
+	case !in.Up:
+		return differs(name, "it up", "it down")
+	case in.MAC.String() != l.MAC:
+		return differs("the MAC of "+name, l.MAC+why, in.MAC.String())
+	// A later plugin may have lowered it, and then has told so.
+	case promised.Mtu != 0 && in.MTU != promised.Mtu:
+		return differs("the MTU of "+name, fmt.Sprint(promised.Mtu), fmt.Sprint(in.MTU))
 	}
 	return nil
 }

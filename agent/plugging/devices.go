@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/ovs/db"
 )
 
@@ -49,7 +50,7 @@ func (d *devices) put(key lease.Key, a *plug.Away) {
 func device(l lease.Lease) (plug.Device, error) {
 	mac, err := net.ParseMAC(l.MAC)
 	return plug.Device{
-		Name: l.Layer2.Device, Passing: "sld" + strings.TrimPrefix(l.Port, "slc"), Alias: deviceAlias(l), OwnAlias: l.DeviceAlias,
+		Name: l.Layer2.Device, Passing: "sld" + strings.TrimPrefix(l.Port, wire.HostNamePrefix), Alias: deviceAlias(l), OwnAlias: l.DeviceAlias,
 		MAC: mac, MTU: l.MTU, Up: l.DeviceUp, NetNS: l.NetNS, IfName: l.IfName,
 	}, err
 }

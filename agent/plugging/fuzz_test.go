@@ -73,5 +73,9 @@ func FuzzReadDelegated(f *testing.F) {
 				t.Errorf("address %v", a)
 			}
 		}
+		g, err := readGiven("other", result)
+		if err == nil && len(g.dressing.Addresses) == 0 {
+			t.Error("no address of a second network, and no error")
+		}
 	})
 }

@@ -1,13 +1,11 @@
 package plugging
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/cni/conf"
@@ -25,47 +23,48 @@ func readGiven(plugin string, result []byte) (g given, err error) {
 	if plugin == "" {
 		return g, nil
 	}
-	fail := func(format string, args ...any) (given, error) {
-		return given{}, types.NewError(types.ErrInternal, fmt.Sprintf("IPAM plugin %s: ", plugin)+fmt.Sprintf(format, args...), "")
-	}
-	if len(result) == 0 {
-		return fail("it was not run: the CNI executable is older than the agent; install that of the agent's version")
-	}
-	parsed, err := create.CreateFromBytes(result)
+	r, err := pluginsResult(plugin, result)
 	if err != nil {
-		return fail("its result cannot be read: %v", err)
-	}
-	r, err := types100.NewResultFromResult(parsed)
-	if err != nil {
-		return fail("its result cannot be read: %v", err)
+		return g, err
 	}
 	g.result = *r
-	gateway := map[bool]netip.Addr{}
+	by := gateways{}
 	for _, ip := range r.IPs {
 		p, ok := prefixOf(&ip.Address)
 		if !ok {
-			return fail("its result has the address %v", ip.Address)
+			return given{}, ofPlugin(plugin, "its result has the address %v", ip.Address)
 		}
 		g.dressing.Addresses = append(g.dressing.Addresses, p)
-		if gw, ok := netip.AddrFromSlice(ip.Gateway); ok && !gateway[p.Addr().Is4()].IsValid() {
-			gateway[p.Addr().Is4()] = gw.Unmap()
-		}
-	}
-	if len(g.dressing.Addresses) == 0 {
-		return fail("it gave no address")
+		by.note(p, ip)
 	}
 	for _, route := range r.Routes {
-		dst, ok := prefixOf(&route.Dst)
+		to, ok := by.route(route)
 		if !ok {
-			return fail("its result has the route %v", route)
+			return given{}, ofPlugin(plugin, "its result has the route %v", route)
 		}
-		via, ok := netip.AddrFromSlice(route.GW)
-		if via = via.Unmap(); !ok {
-			via = gateway[dst.Addr().Is4()]
-		}
-		g.dressing.Routes = append(g.dressing.Routes, plug.Route{Dst: dst.Masked(), Via: via})
+		g.dressing.Routes = append(g.dressing.Routes, to)
 	}
 	return g, nil
+}
+
+// gateways are the first of each family (true: IPv4) in a result: by them routes go that name none.
+type gateways map[bool]netip.Addr
+
+// note takes the gateway of an address, which is p.
+func (g gateways) note(p netip.Prefix, ip *types100.IPConfig) {
+	if gw, ok := netip.AddrFromSlice(ip.Gateway); ok && !g[p.Addr().Is4()].IsValid() {
+		g[p.Addr().Is4()] = gw.Unmap()
+	}
+}
+
+// route is a route of the result.
+func (g gateways) route(r *types.Route) (plug.Route, bool) {
+	dst, ok := prefixOf(&r.Dst)
+	via, named := netip.AddrFromSlice(r.GW)
+	if via = via.Unmap(); !named {
+		via = g[dst.Addr().Is4()]
+	}
+	return plug.Route{Dst: dst.Masked(), Via: via}, ok
 }
 
 // prefixOf is the typed form of the library's.

@@ -1,15 +1,14 @@
 package plugging
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
-	"time"
-
-	"cmp"
 	"net/netip"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 

@@ -106,7 +106,7 @@ func (p *Plugger) checkLayer2(ovsdb *db.Client, req *wire.Request, l lease.Lease
 	if err := keepsPromise(promised, req, l); err != nil {
 		return err
 	}
-	hostIndex := -1
+	hostIndex := noCable
 	if l.Layer2.Device == "" {
 		host, err := checkPort(ovsdb, l)
 		if err != nil {
@@ -119,7 +119,7 @@ func (p *Plugger) checkLayer2(ovsdb *db.Client, req *wire.Request, l lease.Lease
 		return err
 	}
 	own := promised.Interfaces[ownInterface(promised, req)]
-	if err := layer2Differs(in, hostIndex, l, own); err != nil {
+	if err := linkDiffers(in, hostIndex, l, own, ""); err != nil {
 		return err
 	}
 	if err := dressingDiffers(in, l, promised); err != nil || l.Layer2.Device != "" {
@@ -130,24 +130,15 @@ func (p *Plugger) checkLayer2(ovsdb *db.Client, req *wire.Request, l lease.Lease
 
 // checkPort looks at the row, the host end and the guard.
 func checkPort(ovsdb *db.Client, l lease.Lease) (plug.HostEnd, error) {
-	port, ok := ovsdb.Port(l.Layer2.Bridge, l.Port)
-	switch {
-	case !ok:
-		return plug.HostEnd{}, differs("the row in OVSDB", "port "+l.Port+" of bridge "+l.Layer2.Bridge, "none")
-	case port.OFPort <= 0:
-		return plug.HostEnd{}, differs("the OVS port "+l.Port, "an OpenFlow port number", fmt.Sprintf("%d %s", port.OFPort, port.Error))
+	if err := checkRow(ovsdb, l); err != nil {
+		return plug.HostEnd{}, err
 	}
 	if vlans, _ := ovsdb.PortSettings(l.Port); !reflect.DeepEqual(vlans, layer2VLANs(l)) {
 		return plug.HostEnd{}, differs("the VLANs of port "+l.Port, fmt.Sprintf("%+v", *layer2VLANs(l)), fmt.Sprintf("%+v", vlans))
 	}
-	host, err := plug.Find(l.Port)
-	switch {
-	case errors.Is(err, plug.ErrNoInterface):
-		return host, differs("the cable's end on the host", "link "+l.Port, "none")
-	case err != nil:
+	host, err := checkHostEnd(l)
+	if err != nil {
 		return host, err
-	case !host.Up:
-		return host, differs("link "+l.Port, "it up", "it down")
 	}
 	if guarded, err := plug.Guarded(l.Port); err != nil || guarded != l.Layer2.SpoofGuard {
 		return host, differs("the spoof guard of "+l.Port, fmt.Sprint(l.Layer2.SpoofGuard), fmt.Sprint(guarded))
@@ -155,62 +146,28 @@ func checkPort(ovsdb *db.Client, l lease.Lease) (plug.HostEnd, error) {
 	return host, nil
 }
 
-// inspected is the container's interface.
-func inspected(req *wire.Request) (*plug.Interface, error) {
-	in, err := plug.Inspect(req.NetNS, req.IfName)
-	var gone *plug.NetNSError
-	switch {
-	case errors.As(err, &gone):
-		return nil, cniError(err)
-	case errors.Is(err, plug.ErrNoInterface):
-		return nil, differs("the container", "interface "+req.IfName, "none")
-	}
-	return in, err
-}
-
-func layer2Differs(in *plug.Interface, hostIndex int, l lease.Lease, promised *types100.Interface) error {
-	name := "interface " + l.IfName
-	switch {
-	case hostIndex >= 0 && (in.Kind != "veth" || in.HostIndex != hostIndex):
-		return differs(name, "the other end of "+l.Port, "another "+in.Kind)
-	case !in.Up:
-		return differs(name, "it up", "it down")
-	case in.MAC.String() != l.MAC:
-		return differs("the MAC of "+name, l.MAC, in.MAC.String())
-	case promised.Mtu != 0 && in.MTU != promised.Mtu:
-		return differs("the MTU of "+name, fmt.Sprint(promised.Mtu), fmt.Sprint(in.MTU))
-	}
-	return nil
-}
-
 // dressingDiffers holds addresses and routes against the ADD's result. A route that is by
 // none of its subnets is another interface's.
 func dressingDiffers(in *plug.Interface, l lease.Lease, promised *types100.Result) error {
 	var own []netip.Prefix
-	gateway := map[bool]netip.Addr{} // by Is4
+	by := gateways{}
 	for _, ip := range promised.IPs {
 		p, ok := prefixOf(&ip.Address)
 		if !ok || !slices.Contains(l.Addresses, p.Addr()) {
 			continue
 		}
 		own = append(own, p)
-		if gw, ok := netip.AddrFromSlice(ip.Gateway); ok && !gateway[p.Addr().Is4()].IsValid() {
-			gateway[p.Addr().Is4()] = gw.Unmap()
-		}
+		by.note(p, ip)
 		if !slices.Contains(in.Addresses, p) {
 			return differs("the addresses of interface "+l.IfName, p.String(), fmt.Sprint(in.Addresses))
 		}
 	}
 	for _, r := range promised.Routes {
-		dst, ok := prefixOf(&r.Dst)
-		via, known := netip.AddrFromSlice(r.GW)
-		if via = via.Unmap(); !known {
-			via = gateway[dst.Addr().Is4()]
-		}
-		if !ok || !slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Contains(via) }) {
+		want, ok := by.route(r)
+		if !ok || !slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Contains(want.Via) }) {
 			continue
 		}
-		if want := (plug.Route{Dst: dst.Masked(), Via: via}); !slices.Contains(in.Routes, want) {
+		if !slices.Contains(in.Routes, want) {
 			return differs("the routes by interface "+l.IfName, want.String(), fmt.Sprint(in.Routes))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/sluice-cni/sluice/agent/lease"
 	"github.com/sluice-cni/sluice/agent/source"
@@ -29,33 +30,45 @@ type delegated struct {
 // readDelegated reads the result of the IPAM plugin that the executable has run. Its
 // routes and gateways are left alone: a pod of ours reaches everything by one router.
 func readDelegated(plugin string, result []byte) (d delegated, err error) {
-	fail := func(format string, args ...any) (delegated, error) {
-		return delegated{}, types.NewError(types.ErrInternal, fmt.Sprintf("IPAM plugin %s: ", plugin)+fmt.Sprintf(format, args...), "")
-	}
-	if len(result) == 0 {
-		return fail("it was not run: the CNI executable is older than the agent; install that of the agent's version")
-	}
-	r, err := readResult("", result)
+	r, err := pluginsResult(plugin, result)
 	if err != nil {
-		return fail("its result cannot be read: %v", err)
+		return delegated{}, err
 	}
 	for _, ip := range r.IPs {
 		addr, ok := netip.AddrFromSlice(ip.Address.IP)
 		if !ok {
-			return fail("its result has the address %v", ip.Address)
+			return delegated{}, ofPlugin(plugin, "its result has the address %v", ip.Address)
 		}
 		addr = addr.Unmap()
 		if slices.ContainsFunc(d.addresses, func(other netip.Addr) bool { return other.Is4() == addr.Is4() }) {
-			return fail("it gave more than one address of a family: %v", r.IPs)
+			return delegated{}, ofPlugin(plugin, "it gave more than one address of a family: %v", r.IPs)
 		}
 		d.addresses = append(d.addresses, addr)
-	}
-	if len(d.addresses) == 0 {
-		return fail("it gave no address")
 	}
 	slices.SortFunc(d.addresses, byFamily)
 	d.dns = r.DNS
 	return d, nil
+}
+
+// pluginsResult reads what an IPAM plugin answered that the executable has run: addresses, one
+// at least.
+func pluginsResult(plugin string, result []byte) (*types100.Result, error) {
+	if len(result) == 0 {
+		return nil, ofPlugin(plugin, "it was not run: the CNI executable is older than the agent; install that of the agent's version")
+	}
+	r, err := readResult("", result)
+	switch {
+	case err != nil:
+		return nil, ofPlugin(plugin, "its result cannot be read: %v", err)
+	case len(r.IPs) == 0:
+		return nil, ofPlugin(plugin, "it gave no address")
+	}
+	return r, nil
+}
+
+// ofPlugin is an error for which an IPAM plugin has to answer.
+func ofPlugin(plugin, format string, args ...any) error {
+	return types.NewError(types.ErrInternal, fmt.Sprintf("IPAM plugin %s: ", plugin)+fmt.Sprintf(format, args...), "")
 }
 
 // byFamily puts IPv4 first: MAC and port number come from the first address.
