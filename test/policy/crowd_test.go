@@ -12,23 +12,14 @@ import (
 	"github.com/sluice-cni/sluice/flows/policy"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/flows/verdict"
-	"github.com/sluice-cni/sluice/ovs/appctl"
 	"github.com/sluice-cni/sluice/ovs/openflow"
-	"github.com/sluice-cni/sluice/ovs/ovstest"
 )
 
 // TestAsManyPoliciesAsThereMayBe select both ends on one node, each with a peer of its own but
 // the last, which allows: a packet gets through all of them, the dump is whole, and one policy
 // more isolates.
 func TestAsManyPoliciesAsThereMayBe(t *testing.T) {
-	ovs := ovstest.Start(t)
-	ovs.Vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type="+ovstest.Datapath(), "fail_mode=secure")
-	conn, err := openflow.Dial(t.Context(), ovs.MgmtSocket("br0"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ctl := appctl.Client{RunDir: ovs.Dir()}
+	conn, ctl := bridge(t)
 	s := state.State{Node: "n1"}
 	var ends []end
 	for i, name := range []string{"a", "b"} {

@@ -27,14 +27,7 @@ const cases = 30
 // TestASwitchDoesWhatTheVerdictSays: the compiled flows of drawn clusters in a switch, and packets
 // between drawn ends by ofproto/trace, new ones, known ones and answers.
 func TestASwitchDoesWhatTheVerdictSays(t *testing.T) {
-	ovs := ovstest.Start(t)
-	ovs.Vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type="+ovstest.Datapath(), "fail_mode=secure")
-	conn, err := openflow.Dial(t.Context(), ovs.MgmtSocket("br0"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ctl := appctl.Client{RunDir: ovs.Dir()}
+	conn, ctl := bridge(t)
 	asked, dropped := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		s := statetest.DrawPolicies(t)
@@ -142,3 +135,16 @@ func describe(c verdict.Connection, from, to end, stage string) string {
 }
 
 func hex(a netip.Addr) string { return fmt.Sprintf("0x%x", a.AsSlice()) }
+
+// bridge is a switch's, br0, with the two ways to speak to it.
+func bridge(t *testing.T) (*openflow.Conn, appctl.Client) {
+	t.Helper()
+	ovs := ovstest.Start(t)
+	ovs.Vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type="+ovstest.Datapath(), "fail_mode=secure")
+	conn, err := openflow.Dial(t.Context(), ovs.MgmtSocket("br0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn, appctl.Client{RunDir: ovs.Dir()}
+}

@@ -287,17 +287,17 @@ func freedAt(t *testing.T, l *lab.Lab, n lab.NodeListing, address string) string
 	return strings.TrimSpace(string(out))
 }
 
-// TestOtherIPAMPlugins: the real host-local and static give the addresses, and get them back.
-func TestOtherIPAMPlugins(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
-	n, ns := node(t, l, "n1"), ovstest.NewNamespace(t).Path
+// withHostLocal is a configuration of the node whose addresses the real host-local gives; where the
+// plugins are, and how many addresses it has given.
+func withHostLocal(t *testing.T, n lab.NodeListing) (plugins, conf string, leases func() int) {
+	t.Helper()
 	plugins, err := referencePlugins()
 	if err != nil {
 		t.Fatal(err)
 	}
 	store := t.TempDir()
-	hostLocal := confWith(n, fmt.Sprintf(`"ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.244.1.0/29","rangeStart":"10.244.1.3"}]]}`, store))
-	leases := func() int {
+	conf = confWith(n, fmt.Sprintf(`"ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.244.1.0/29","rangeStart":"10.244.1.3"}]]}`, store))
+	return plugins, conf, func() int {
 		t.Helper()
 		list, err := filepath.Glob(filepath.Join(store, "sluice", "10.*"))
 		if err != nil {
@@ -305,6 +305,13 @@ func TestOtherIPAMPlugins(t *testing.T) {
 		}
 		return len(list)
 	}
+}
+
+// TestOtherIPAMPlugins: the real host-local and static give the addresses, and get them back.
+func TestOtherIPAMPlugins(t *testing.T) {
+	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
+	n, ns := node(t, l, "n1"), ovstest.NewNamespace(t).Path
+	plugins, hostLocal, leases := withHostLocal(t, n)
 	c := call{container: "c1", netns: ns, conf: hostLocal, path: plugins}
 	if got := added(t, n, c); got != "10.244.1.3" || leases() != 1 {
 		t.Errorf("got %s, %d leases", got, leases())

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -219,18 +220,7 @@ func loseOVSDB(t *testing.T, families lab.Families) {
 	deleted(t, n, call{container: held["10.244.1.4"], netns: spaces[2]})
 	delete(held, "10.244.1.4")
 	before := podsOf(t, n)
-	for _, d := range []lab.Daemon{lab.Agent, lab.Vswitchd, lab.OVSDB} {
-		if err := l.Kill(testContext(t), "n1", d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	loseDatabase(t, n)
-	for _, d := range []lab.Daemon{lab.OVSDB, lab.Vswitchd} {
-		if err := l.Start(testContext(t), "n1", d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	restarted(t, l, n, lab.Agent)
+	loseDatabase(t, l, n)
 	ns := ovstest.NewNamespace(t).Path
 	for i := range 10 {
 		addr := added(t, n, call{container: fmt.Sprintf("new%d", i), netns: ns, ifname: fmt.Sprintf("new%d", i)})
@@ -280,4 +270,27 @@ func TestTwoSandboxesOfOnePod(t *testing.T) {
 	deleted(t, n, call{container: "old", netns: old})
 	pings(t, l, n, young)
 	deleted(t, n, call{container: "young", netns: young})
+}
+
+// loseDatabase kills all of the node's daemons, and starts them again with an empty database.
+func loseDatabase(t *testing.T, l *lab.Lab, n lab.NodeListing) {
+	t.Helper()
+	for _, d := range []lab.Daemon{lab.Agent, lab.Vswitchd, lab.OVSDB} {
+		if err := l.Kill(testContext(t), n.Name, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(n.OVSRunDir, "conf.db")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("ovsdb-tool", "create", file, "/usr/share/openvswitch/vswitch.ovsschema").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, d := range []lab.Daemon{lab.OVSDB, lab.Vswitchd} {
+		if err := l.Start(testContext(t), n.Name, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restarted(t, l, n, lab.Agent)
 }

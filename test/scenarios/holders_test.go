@@ -139,20 +139,7 @@ func TestManyAskForOneAddress(t *testing.T) {
 func TestWhatIsOwedToAnotherIPAMPlugin(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
 	n := node(t, l, "n1")
-	plugins, err := referencePlugins()
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := t.TempDir()
-	conf := confWith(n, fmt.Sprintf(`"ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.244.1.0/29","rangeStart":"10.244.1.3"}]]}`, store))
-	leases := func() int {
-		t.Helper()
-		list, err := filepath.Glob(filepath.Join(store, "sluice", "10.*"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(list)
-	}
+	plugins, conf, leases := withHostLocal(t, n)
 	owed := func() int {
 		return strings.Count(on(t, l, "node/n1", "ovs-vsctl", "--db=unix:"+n.OVSRunDir+"/db.sock", "get", "bridge", "br-sluice", "external_ids"), "sluice-owed-")
 	}

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluice-cni/sluice/test/lab"
-	"github.com/sluice-cni/sluice/test/lab/examples/policies"
 	"github.com/sluice-cni/sluice/test/slow"
 	"github.com/sluice-cni/sluice/test/traffic"
 )
@@ -36,12 +34,7 @@ metadata: {name: unrelated}
 // TestAPolicyBindsLiveConnections: streams that are open are cut by a policy at either end, those
 // of others lose nothing, and what is opened after the policy has gone passes.
 func TestAPolicyBindsLiveConnections(t *testing.T) {
-	objects, err := lab.ParseObjects("cluster.yaml", policies.Cluster())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := up(t, lab.Options{Nodes: 2, Objects: objects})
-	nodes := []lab.NodeListing{node(t, l, "n1"), node(t, l, "n2")}
+	l := recipeLab(t, "")
 	web, db, api := pod(t, l, "shop/web"), pod(t, l, "shop/db"), pod(t, l, "shop/api")
 	traffic.ServeEcho(t, db.Netns)
 	traffic.ServeEcho(t, api.Netns)
@@ -57,18 +50,14 @@ func TestAPolicyBindsLiveConnections(t *testing.T) {
 				s.Begin()
 			}
 			time.Sleep(300 * time.Millisecond) // they run before
-			for _, n := range nodes {
-				known(t, n, c.policy)
-			}
+			knownToBoth(t, l, c.policy)
 			bound := time.Now().Add(bindsWithin)
 			time.Sleep(2 * bindsWithin)
 			for _, s := range cut {
 				silentAfter(t, s, bound)
 			}
 			other.End(t)
-			for _, n := range nodes {
-				known(t, n, noPolicy)
-			}
+			knownToBoth(t, l, noPolicy)
 			again := traffic.Connect(t, "TCP again", "tcp4", web.Netns, db.Addresses[0])
 			again.Begin()
 			time.Sleep(300 * time.Millisecond)

@@ -76,9 +76,7 @@ func TestOverlappingRulesAllowNothingThatIsInNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := up(t, lab.Options{Nodes: 2, Objects: objects})
-	for _, name := range []string{"n1", "n2"} {
-		known(t, node(t, l, name), overlapPolicies())
-	}
+	knownToBoth(t, l, overlapPolicies())
 	end, err := lab.ParseEndpoint("shop/server")
 	if err != nil {
 		t.Fatal(err)

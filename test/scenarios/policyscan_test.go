@@ -14,7 +14,6 @@ import (
 
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/test/lab"
-	"github.com/sluice-cni/sluice/test/lab/examples/policies"
 	"github.com/sluice-cni/sluice/test/traffic"
 )
 
@@ -126,14 +125,8 @@ func connections(t *testing.T, l *lab.Lab, n string, end netip.Addr) []string {
 // cached flows, and no connections. (Another node, whose own pod tries and is not denied there,
 // remembers what that opens.)
 func TestAScanLeavesNothing(t *testing.T) {
-	objects, err := lab.ParseObjects("cluster.yaml", policies.Cluster())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := up(t, lab.Options{Nodes: 2, Objects: objects})
-	for _, name := range []string{"n1", "n2"} {
-		known(t, node(t, l, name), scanned)
-	}
+	l := recipeLab(t, "")
+	knownToBoth(t, l, scanned)
 	web := pod(t, l, "shop/web")
 	var targets []netip.Addr
 	for _, name := range []string{"shop/api", "shop/db", "dev/web", "ops/dns", "ops/prom"} {
@@ -192,14 +185,8 @@ var (
 // port, but for some bits of UDP's source ports before connections are tracked, and nothing of
 // its connections but their state, but for the addressee of ICMP errors.
 func TestAPodWithoutPoliciesIsCachedWide(t *testing.T) {
-	objects, err := lab.ParseObjects("cluster.yaml", policies.Cluster())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := up(t, lab.Options{Nodes: 2, Objects: objects})
-	for _, name := range []string{"n1", "n2"} {
-		known(t, node(t, l, name), scanned)
-	}
+	l := recipeLab(t, "")
+	knownToBoth(t, l, scanned)
 	api, dns, prom := pod(t, l, "shop/api"), pod(t, l, "ops/dns"), pod(t, l, "ops/prom")
 	traffic.ServeEcho(t, dns.Netns)
 	traffic.ServeEcho(t, prom.Netns)

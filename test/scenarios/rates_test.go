@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -214,34 +211,11 @@ func TestNothingOfQoSIsLeft(t *testing.T) {
 		t.Errorf("CHECK without QoS: %s", got.text)
 	}
 	// The whole database, under an agent that starts anew.
-	for _, d := range []lab.Daemon{lab.Agent, lab.Vswitchd, lab.OVSDB} {
-		if err := l.Kill(testContext(t), "n1", d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	loseDatabase(t, n)
-	for _, d := range []lab.Daemon{lab.OVSDB, lab.Vswitchd} {
-		if err := l.Start(testContext(t), "n1", d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	restarted(t, l, n, lab.Agent)
+	loseDatabase(t, l, n)
 	eventually(t, "the limit is there again", twoRows)
 	if p := podsOf(t, n)["limited"]; p.State != api.PodPlugged || p.IngressRate != 10_000_000 || p.EgressRate != 20_000_000 {
 		t.Errorf("%+v", p)
 	}
 	deleted(t, n, c)
 	noRows("after DEL")
-}
-
-// loseDatabase puts an empty database in the place of the node's, whose server does not run.
-func loseDatabase(t *testing.T, n lab.NodeListing) {
-	t.Helper()
-	file := filepath.Join(n.OVSRunDir, "conf.db")
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("ovsdb-tool", "create", file, "/usr/share/openvswitch/vswitch.ovsschema").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 }

@@ -9,24 +9,36 @@ import (
 	"github.com/sluice-cni/sluice/test/lab/examples/policies"
 )
 
-// TestRecipesHoldForPackets: in a lab of the recipes' cluster, with each recipe in turn, exactly
-// those reach each other of whom its table says so. What is asked from outside is left to
-// the tests of the flows: a pod's address leads nowhere there.
-func TestRecipesHoldForPackets(t *testing.T) {
+// recipeLab is a lab of the recipes' cluster: two nodes, and no policy yet.
+func recipeLab(t *testing.T, families lab.Families) *lab.Lab {
+	t.Helper()
 	objects, err := lab.ParseObjects("cluster.yaml", policies.Cluster())
 	if err != nil {
 		t.Fatal(err)
 	}
+	return up(t, lab.Options{Nodes: 2, Objects: objects, Families: families})
+}
+
+// knownToBoth is known on both of a lab's nodes.
+func knownToBoth(t *testing.T, l *lab.Lab, text string) {
+	t.Helper()
+	for _, name := range []string{"n1", "n2"} {
+		known(t, node(t, l, name), text)
+	}
+}
+
+// TestRecipesHoldForPackets: in a lab of the recipes' cluster, with each recipe in turn, exactly
+// those reach each other of whom its table says so. What is asked from outside is left to
+// the tests of the flows: a pod's address leads nowhere there.
+func TestRecipesHoldForPackets(t *testing.T) {
 	recipes, err := policies.Recipes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := up(t, lab.Options{Nodes: 2, Objects: objects})
+	l := recipeLab(t, "")
 	for _, r := range recipes {
 		t.Run(r.Name, func(t *testing.T) {
-			for _, name := range []string{"n1", "n2"} {
-				known(t, node(t, l, name), string(r.Manifests))
-			}
+			knownToBoth(t, l, string(r.Manifests))
 			cells := 0
 			for port, want := range tables(r) {
 				cells += holdsFor(t, l, port, want)

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/sluice-cni/sluice/test/lab"
-	"github.com/sluice-cni/sluice/test/lab/examples/policies"
 )
 
 // whyPolicies: web sends to ports 8080, and what it likes to api; api receives from web and dns, but from dns
@@ -60,14 +59,8 @@ spec: {podSelector: {matchLabels: {app: api}}, ingress: [{ports: [{port: 1}]}]}
 // whyLab is a lab of the recipes' cluster with whyPolicies in force.
 func whyLab(t *testing.T, families lab.Families) *lab.Lab {
 	t.Helper()
-	objects, err := lab.ParseObjects("cluster.yaml", policies.Cluster())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := up(t, lab.Options{Nodes: 2, Objects: objects, Families: families})
-	for _, name := range []string{"n1", "n2"} {
-		known(t, node(t, l, name), whyPolicies)
-	}
+	l := recipeLab(t, families)
+	knownToBoth(t, l, whyPolicies)
 	return l
 }
 
