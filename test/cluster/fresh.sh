@@ -23,7 +23,7 @@ inside() {
 		tail "$root/log" >&2
 		exit 1
 	}
-	mkdir -p "$root/src" "$root/usr/local/go" "$root/root/.cache/sluice-cluster" "$root/root/.cache/go-build" "$root/root/go/pkg/mod"
+	mkdir -p "$root/src" "$root/usr/local/go" "$root/home/.cache/sluice-cluster" "$root/home/.cache/go-build" "$root/home/go/pkg/mod"
 	git ls-files -z | tar --null --files-from=- -c | tar -x -C "$root/src"
 	cp /etc/resolv.conf "$root/etc/"
 	mount --bind "$root" "$root"
@@ -33,16 +33,16 @@ inside() {
 	mount -t tmpfs run "$root/run"
 	mount --bind -o ro "$(go env GOROOT)" "$root/usr/local/go"
 	if [ "${2:-}" = --warm ]; then
-		mount --bind "${XDG_CACHE_HOME:-$HOME/.cache}/sluice-cluster" "$root/root/.cache/sluice-cluster"
-		mount --bind "$(go env GOMODCACHE)" "$root/root/go/pkg/mod"
-		mount --bind "$(go env GOCACHE)" "$root/root/.cache/go-build"
+		mount --bind "${XDG_CACHE_HOME:-$HOME/.cache}/sluice-cluster" "$root/home/.cache/sluice-cluster"
+		mount --bind "$(go env GOMODCACHE)" "$root/home/go/pkg/mod"
+		mount --bind "$(go env GOCACHE)" "$root/home/.cache/go-build"
 	fi
 	proxy=$(go env GOPROXY)
 	# Not only chroot: who enters a node's mount namespace finds himself in that one's root.
 	cd "$root"
 	mkdir old
 	pivot_root . old
-	exec chroot . env -C /src HOME=/root "GOPROXY=$proxy" PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	exec chroot . env -C /src HOME=/home "GOPROXY=$proxy" PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		sh -c "$there"
 }
 
