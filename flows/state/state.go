@@ -22,6 +22,9 @@ type State struct {
 	Pods       []Pod       `json:"pods,omitempty"`
 	// NetworkPolicies are the cluster's, readable or not.
 	NetworkPolicies []NetworkPolicy `json:"networkPolicies,omitempty"`
+	// Services are those that have virtual addresses, EndpointSlices those of any Service.
+	Services       []Service       `json:"services,omitempty"`
+	EndpointSlices []EndpointSlice `json:"endpointSlices,omitempty"`
 	// Attachments are the cables plugged into this node's bridge.
 	Attachments []Attachment `json:"attachments,omitempty"`
 	// Facts are what this node's own machine says about itself.
