@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // foreign is a CNI, or kube-proxy, and what it leaves: devices, whose names may end in
@@ -78,10 +78,7 @@ func (f foreign) left(devices, chains []string) (Hazard, bool) {
 }
 
 func deviceNames() ([]string, error) {
-	links, err := netlink.LinkList()
-	if errors.Is(err, netlink.ErrDumpInterrupted) {
-		err = nil
-	}
+	links, err := rtnl.Links(rtnl.Here)
 	var out []string
 	for _, l := range links {
 		out = append(out, l.Attrs().Name)

@@ -12,15 +12,14 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // tunnelPort looks for devices and sockets of others on the tunnel's UDP port: they take
 // the tunnels' packets, or keep Open vSwitch from taking them.
 func tunnelPort(_ context.Context, n Node) ([]Hazard, error) {
-	links, err := netlink.LinkList()
-	if errors.Is(err, netlink.ErrDumpInterrupted) {
-		err = nil // what is missing is seen the next time
-	}
+	links, err := rtnl.Links(rtnl.Here)
 	var out []Hazard
 	for _, l := range links {
 		port := 0

@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // ourAddress marks the addresses that an agent gave to the gateway device, so that its
@@ -19,7 +21,7 @@ const ourAddress = unix.IFA_F_NOPREFIXROUTE
 // of others stay.
 func (h *Host) addresses(link netlink.Link, want []netip.Prefix) error {
 	name := link.Attrs().Name
-	list, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	list, err := rtnl.Addrs(rtnl.Here, link, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list addresses of %s: %w", name, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // cables makes the host's ends of pods' veths what they were when they were plugged in:
@@ -18,10 +19,7 @@ func (h *Host) cables(want []render.Cable) error {
 	if len(want) == 0 {
 		return nil
 	}
-	list, err := netlink.LinkList()
-	if errors.Is(err, netlink.ErrDumpInterrupted) {
-		err = nil // what is missing is looked at the next time
-	}
+	list, err := rtnl.Links(rtnl.Here)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // Underlay is the device that carries the node's own address.
@@ -24,7 +26,7 @@ type Underlay struct {
 // machine, and for the first of the other family. The error lists what was found
 // instead.
 func FindUnderlay(addresses []netip.Addr) (Underlay, error) {
-	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	list, err := rtnl.Addrs(rtnl.Here, nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return Underlay{}, fmt.Errorf("list addresses: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // Host is the machine's (network namespace's) stack. It is not safe for concurrent use.
@@ -159,7 +160,7 @@ func (h *Host) did(what string, err error) error {
 // neighbours makes the permanent entries; others on the device do no harm.
 func (h *Host) neighbours(link netlink.Link, want []render.Neighbour) error {
 	name := link.Attrs().Name
-	list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_ALL)
+	list, err := rtnl.Neighbours(rtnl.Here, link.Attrs().Index, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list neighbours on %s: %w", name, err)
 	}

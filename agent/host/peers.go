@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // Hop is the neighbour by which a peer is reached.
@@ -56,7 +58,7 @@ func Hops(peers []netip.Addr) ([]Hop, error) {
 // neighbour is the MAC that the kernel knows for an address, or nil; then it has
 // been asked to find it (NTF_USE, as if a packet were to be sent).
 func neighbour(link netlink.Link, addr netip.Addr) (net.HardwareAddr, error) {
-	list, err := netlink.NeighList(link.Attrs().Index, family(addr))
+	list, err := rtnl.Neighbours(rtnl.Here, link.Attrs().Index, family(addr))
 	if err != nil {
 		return nil, fmt.Errorf("list neighbours on %s: %w", link.Attrs().Name, err)
 	}

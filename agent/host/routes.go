@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // routeProtocol says whose a route is: `ip route show proto 115` lists an agent's. No
@@ -20,7 +21,7 @@ const routeProtocol netlink.RouteProtocol = 115
 // destination: ours is put before it.
 func (h *Host) routes(link netlink.Link, want []render.Route) error {
 	name, index := link.Attrs().Name, link.Attrs().Index
-	list, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	list, err := rtnl.Routes(rtnl.Here, netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}

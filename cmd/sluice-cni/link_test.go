@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // host moves the test's thread, and with it the processes it starts, into a fresh
@@ -41,7 +42,7 @@ func addVeth(t *testing.T, name, peer string) {
 
 func links(t *testing.T) (names []string) {
 	t.Helper()
-	list, err := netlink.LinkList()
+	list, err := rtnl.Links(rtnl.Here)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // Device is a device of the host's that is lent to a container. While it is away it bears
@@ -150,7 +151,7 @@ func (d Device) In(away *Away) (bool, error) {
 // find looks for the device by its alias, and else by its name in the container, which
 // a container may have changed.
 func (d Device) find(h *netlink.Handle) (netlink.Link, error) {
-	links, err := whole(func() ([]netlink.Link, error) { return h.LinkList() })
+	links, err := rtnl.Links(h)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -204,7 +205,7 @@ func (d Device) sendHome(pod *netlink.Handle, link netlink.Link) error {
 // kernel, which brings physical devices home from a namespace that ends, under whatever
 // name they have.
 func (d Device) settle() error {
-	links, err := whole(netlink.LinkList)
+	links, err := rtnl.Links(rtnl.Here)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
@@ -256,7 +257,7 @@ func same(is bool, change func() error) error {
 // Strays are the aliases that begin so of links on the host, other than cables: devices
 // that have come home by themselves.
 func Strays(prefix string) (aliases []string, err error) {
-	links, err := whole(netlink.LinkList)
+	links, err := rtnl.Links(rtnl.Here)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

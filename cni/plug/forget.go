@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // Forget takes away what Configure left beside the interface in a container that
@@ -28,7 +30,7 @@ func Forget(netNS string, addresses []netip.Addr) error {
 	}
 	defer pod.Close()
 	for _, a := range addresses {
-		rules, err := pod.RuleListFiltered(family(a), &netlink.Rule{Src: host(a), Priority: furtherPriority}, netlink.RT_FILTER_SRC|netlink.RT_FILTER_PRIORITY)
+		rules, err := rtnl.Rules(pod, family(a), &netlink.Rule{Src: host(a), Priority: furtherPriority}, netlink.RT_FILTER_SRC|netlink.RT_FILTER_PRIORITY)
 		if err != nil {
 			return fmt.Errorf("list rules in %q: %w", netNS, err)
 		}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // The spoof guard of a cable on a bridge that is not ours: a program of a few
@@ -74,7 +76,7 @@ func Guarded(hostName string) (bool, error) {
 	if x := link.Attrs().Xdp; x != nil && x.Attached {
 		return true, nil
 	}
-	filters, err := whole(func() ([]netlink.Filter, error) { return netlink.FilterList(link, netlink.HANDLE_MIN_INGRESS) })
+	filters, err := rtnl.Filters(rtnl.Here, link, netlink.HANDLE_MIN_INGRESS)
 	if err != nil {
 		return false, fmt.Errorf("%s: look for the guard: %w", hostName, err)
 	}

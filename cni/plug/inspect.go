@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // Interface is what is really there in a container.
@@ -106,7 +108,7 @@ func inspect(path, ifName string) (*Interface, error) {
 }
 
 func (i *Interface) readAddresses(h *netlink.Handle, link netlink.Link) error {
-	list, err := whole(func() ([]netlink.Addr, error) { return h.AddrList(link, netlink.FAMILY_ALL) })
+	list, err := rtnl.Addrs(h, link, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -120,10 +122,8 @@ func (i *Interface) readAddresses(h *netlink.Handle, link netlink.Link) error {
 }
 
 func (i *Interface) readRoutes(h *netlink.Handle, link netlink.Link) error {
-	list, err := whole(func() ([]netlink.Route, error) {
-		return h.RouteListFiltered(netlink.FAMILY_ALL,
-			&netlink.Route{LinkIndex: link.Attrs().Index, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	})
+	list, err := rtnl.Routes(h, netlink.FAMILY_ALL,
+		&netlink.Route{LinkIndex: link.Attrs().Index, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}
@@ -142,7 +142,7 @@ func (i *Interface) readRoutes(h *netlink.Handle, link netlink.Link) error {
 }
 
 func (i *Interface) readNeighbours(h *netlink.Handle, link netlink.Link) error {
-	list, err := whole(func() ([]netlink.Neigh, error) { return h.NeighList(link.Attrs().Index, netlink.FAMILY_ALL) })
+	list, err := rtnl.Neighbours(h, link.Attrs().Index, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list neighbours: %w", err)
 	}

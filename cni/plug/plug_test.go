@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // These tests need root: they make network namespaces, one of which plays the host,
@@ -183,7 +184,7 @@ func TestTheHostEndIsUpNamedAndWithoutIPv6(t *testing.T) {
 	if link.Attrs().MTU != s.MTU {
 		t.Errorf("the host end's MTU is %d", link.Attrs().MTU)
 	}
-	if list, err := netlink.AddrList(link, netlink.FAMILY_ALL); err != nil || len(list) != 0 {
+	if list, err := rtnl.Addrs(rtnl.Here, link, netlink.FAMILY_ALL); err != nil || len(list) != 0 {
 		t.Errorf("the host end has addresses %v (error %v)", list, err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // Limit bounds what a container sends: a token bucket (tc-tbf(8)) at its own end of the
@@ -49,7 +51,7 @@ func limit(h *netlink.Handle, index, mtu int, l Limit) error {
 
 // limitOf reads the rate of ours in bits a second, 0 if there is none.
 func limitOf(h *netlink.Handle, link netlink.Link) (uint64, error) {
-	list, err := whole(func() ([]netlink.Qdisc, error) { return h.QdiscList(link) })
+	list, err := rtnl.Qdiscs(h, link)
 	if err != nil {
 		return 0, fmt.Errorf("list qdiscs: %w", err)
 	}

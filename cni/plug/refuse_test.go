@@ -7,9 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/sluice-cni/sluice/cni/plug"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 func TestAPathThatIsNoContainersNamespaceIsRefused(t *testing.T) {
@@ -96,7 +95,7 @@ func TestABadSpecIsRefusedBeforeAnythingIsMade(t *testing.T) {
 			}
 		})
 	}
-	if links, _ := netlink.LinkList(); len(links) != 1 {
+	if links, _ := rtnl.Links(rtnl.Here); len(links) != 1 {
 		t.Errorf("the host has %d links", len(links))
 	}
 }

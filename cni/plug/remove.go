@@ -2,7 +2,6 @@ package plug
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/cni/wire"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 // Remove deletes the host end, and with it the whole cable, wherever the other end
@@ -101,7 +101,7 @@ func HostEnds() ([]HostEnd, error) {
 		return nil, fmt.Errorf("list host ends: open netlink: %w", err)
 	}
 	defer h.Close()
-	links, err := whole(func() ([]netlink.Link, error) { return h.LinkList() })
+	links, err := rtnl.Links(h)
 	if err != nil {
 		return nil, fmt.Errorf("list host ends: %w", err)
 	}
@@ -113,18 +113,4 @@ func HostEnds() ([]HostEnd, error) {
 	}
 	slices.SortFunc(ends, func(a, b HostEnd) int { return cmp.Compare(a.Name, b.Name) })
 	return ends, nil
-}
-
-// whole asks again for a list that changed while the kernel told it, as the list is
-// then incomplete (NLM_F_DUMP_INTR). On a busy node that can happen more than once.
-func whole[T any](list func() ([]T, error)) ([]T, error) {
-	const attempts = 10
-	var got []T
-	var err error
-	for range attempts {
-		if got, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return got, err
 }

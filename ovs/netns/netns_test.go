@@ -11,9 +11,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 )
 
 func randomName() string { return fmt.Sprintf("sluice-netns-%08x", rand.Uint32()) }
@@ -37,7 +36,7 @@ func create(t *testing.T) (name, path string) {
 func TestCreatedNamespaceHasOnlyALoopbackDeviceThatIsUp(t *testing.T) {
 	_, path := create(t)
 	err := netns.Do(path, func() error {
-		links, err := netlink.LinkList()
+		links, err := rtnl.Links(rtnl.Here)
 		if err != nil {
 			return err
 		}

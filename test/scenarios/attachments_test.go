@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
@@ -58,7 +59,7 @@ func TestTwoInterfacesOfOneContainer(t *testing.T) {
 	}
 	eventually(t, "the rules of net1 are gone", func() error {
 		return netns.Do(ns, func() error {
-			rules, err := netlink.RuleList(netlink.FAMILY_V4)
+			rules, err := rtnl.Rules(rtnl.Here, netlink.FAMILY_V4, nil, 0)
 			if len(rules) != 3 { // local, main, default
 				return errNotYet
 			}

@@ -13,10 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 	"github.com/sluice-cni/sluice/test/lab"
 	"github.com/sluice-cni/sluice/test/slow"
 )
@@ -80,7 +79,7 @@ func trace(t *testing.T, l *lab.Lab, n lab.NodeListing) string {
 	t.Helper()
 	var b strings.Builder
 	err := netns.Do(n.Netns, func() error {
-		links, err := netlink.LinkList()
+		links, err := rtnl.Links(rtnl.Here)
 		for _, link := range links {
 			if link.Type() == "veth" && link.Attrs().Name != "phy" {
 				fmt.Fprintln(&b, "veth", link.Attrs().Name)

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
@@ -188,7 +189,7 @@ func spoilAndCheck(t *testing.T, r runtimeOf, c *libcni.RuntimeConf) {
 		{
 			"address", "the addresses of interface eth0",
 			in(func(e netlink.Link) error {
-				list, err := netlink.AddrList(e, family)
+				list, err := rtnl.Addrs(rtnl.Here, e, family)
 				if err != nil || len(list) == 0 {
 					return fmt.Errorf("%v, %w", list, err)
 				}

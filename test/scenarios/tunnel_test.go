@@ -10,12 +10,12 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-	"github.com/vishvananda/netlink"
 
 	"github.com/sluice-cni/sluice/agent/source/manifests"
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/ovs/rtnl"
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
@@ -71,7 +71,7 @@ func TestNothingLearnsAndNoBridgeForwards(t *testing.T) {
 			}
 		}
 		err := netns.Do(n.Netns, func() error {
-			links, err := netlink.LinkList()
+			links, err := rtnl.Links(rtnl.Here)
 			for _, link := range links {
 				if link.Type() == "bridge" {
 					t.Errorf("%s: there is a Linux bridge, %s", name, link.Attrs().Name)
