@@ -69,6 +69,15 @@ func OfPod(p state.Pod) Standing {
 	}
 }
 
+// OfService is a Service's standing: the older has a virtual address, so that no newcomer takes it
+// over.
+func OfService(s state.Service) Standing {
+	return Standing{
+		Leaving: s.Deleting, Seniority: s.Created, Name: s.Namespace + "/" + s.Name,
+		Of: Object{Kind: KindService, Namespace: s.Namespace, Name: s.Name, UID: s.UID},
+	}
+}
+
 // Book holds all claims on keys of one kind. The zero Book is ready to use.
 type Book[K comparable] struct {
 	claims map[K][]Standing

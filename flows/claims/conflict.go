@@ -1,6 +1,11 @@
 package claims
 
-import "github.com/sluice-cni/sluice/flows/state"
+import (
+	"cmp"
+	"strings"
+
+	"github.com/sluice-cni/sluice/flows/state"
+)
 
 // Kinds of objects that claim.
 const (
@@ -9,6 +14,7 @@ const (
 	// KindContainer is an attachment that is no pod's; Kubernetes knows nothing of it.
 	KindContainer = "Container"
 	KindPolicy    = "NetworkPolicy"
+	KindService   = "Service"
 )
 
 // Object names who claims.
@@ -42,6 +48,8 @@ const (
 	OnPodCIDR = "podCIDR"
 	OnAddress = "address"
 	OnPort    = "port"
+	// OnServiceAddress is a virtual address and port.
+	OnServiceAddress = "service address"
 	// OnMAC is no claim of two: the attachment has a MAC that cannot be read.
 	OnMAC = "MAC"
 	// OnPolicies and OnFault are none either: a pod that more policies select than a packet
@@ -59,6 +67,11 @@ type Conflict struct {
 	// Loser goes without; Winner has the key. There is no Winner of what is no claim.
 	Loser  Object `json:"loser"`
 	Winner Object `json:"winner,omitzero"`
+}
+
+// CompareConflicts is an order of conflicts: by what is claimed, then by who loses.
+func CompareConflicts(a, b Conflict) int {
+	return cmp.Or(strings.Compare(a.On, b.On), strings.Compare(a.Key, b.Key), strings.Compare(a.Loser.String(), b.Loser.String()))
 }
 
 // String says it in words.
