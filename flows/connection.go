@@ -10,6 +10,8 @@ const (
 	CTReply       uint64 = 0x08
 	CTInvalid     uint64 = 0x10
 	CTTracked     uint64 = 0x20
+	CTSourceNAT   uint64 = 0x40
+	CTDestNAT     uint64 = 0x80
 )
 
 // Tracked matches packets that conntrack has seen, with the bits of set and without those of unset.
@@ -38,6 +40,19 @@ func DstPort(proto uint64) (f Field, ok bool) {
 		return UDPDst, true
 	case ProtoSCTP:
 		return SCTPDst, true
+	}
+	return 0, false
+}
+
+// SrcPort is DstPort's counterpart.
+func SrcPort(proto uint64) (f Field, ok bool) {
+	switch proto {
+	case ProtoTCP:
+		return TCPSrc, true
+	case ProtoUDP:
+		return UDPSrc, true
+	case ProtoSCTP:
+		return SCTPSrc, true
 	}
 	return 0, false
 }

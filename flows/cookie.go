@@ -26,6 +26,8 @@ const (
 	OwnerPolicy OwnerKind = 5
 	// OwnerIdentity owns what says which labels an address stands for.
 	OwnerIdentity OwnerKind = 6
+	// OwnerService owns what a Service needs: its virtual addresses' flows, its groups.
+	OwnerService OwnerKind = 7
 	// OwnerLearned owns what the switch itself learned (ovs-actions(7), learn): nobody
 	// renders it, and nobody takes it for drift.
 	OwnerLearned OwnerKind = 15
@@ -45,6 +47,8 @@ func (k OwnerKind) String() string {
 		return "policy"
 	case OwnerIdentity:
 		return "identity"
+	case OwnerService:
+		return "service"
 	case OwnerLearned:
 		return "learned"
 	default:
@@ -152,6 +156,13 @@ const (
 	RuleError
 	RuleForeignError
 	RuleCommit
+	RuleServe
+	RuleRefuse
+	RuleServed
+	RuleRemembered
+	RuleAnswer
+	RuleRefusal
+	RuleHairpin
 )
 
 // PolicyRule is the rule of an OwnerPolicy's cookie: spec.ingress[index] or
@@ -214,6 +225,13 @@ var ruleWords = map[Rule]string{
 	RuleError:        "an ICMP error about a connection to the pod",
 	RuleForeignError: "dropped: an ICMP error of a pod about a connection that is not to it",
 	RuleCommit:       "its connection is remembered",
+	RuleServe:        "is given to a backend",
+	RuleRefuse:       "refused: nobody serves this virtual address and port",
+	RuleServed:       "goes to the backend that it was given to",
+	RuleRemembered:   "is remembered already, by the Service",
+	RuleAnswer:       "answers what had its source translated",
+	RuleRefusal:      "tells that nobody serves",
+	RuleHairpin:      "goes back by the port that it came from, with its source translated",
 	RuleSpeaksNS:     "asks for a neighbour in its own name",
 	RuleRouterND:     "asks for the virtual router: the agent answers",
 	RuleOtherND:      "dropped: asks for a neighbour that is not the virtual router",

@@ -12,9 +12,11 @@ const (
 	Classify    TableID = 0
 	SpoofGuard  TableID = 1
 	ARP         TableID = 2
+	Answers     TableID = 3
 	ICMPErrors  TableID = 4
 	Conntrack   TableID = 5
 	State       TableID = 6
+	Service     TableID = 7
 	Destination TableID = 8
 
 	EgressAdmin     TableID = 9
@@ -47,10 +49,11 @@ var Pipeline = []Table{
 	{Classify, "classify", "say where the packet comes from: pod, tunnel, gateway, uplink", true},
 	{SpoofGuard, "spoof_guard", "a pod speaks only with its own MAC and addresses; a tunnel only for its node", true},
 	{ARP, "arp", "answer ARP for the virtual router; send neighbour solicitations to the agent", true},
+	{Answers, "answers", "undo the source translation of hairpins and refusals", true},
 	{ICMPErrors, "icmp_errors", "subroutine: an ICMP error is believed from a pod only about a connection to itself (by ct_label)", true},
 	{Conntrack, "conntrack", "look the connection up, undo its translation", true},
 	{State, "state", "drop what is invalid; say who opened the connection", true},
-	{7, "service", "virtual address and port -> a backend, translated in the group's bucket", false},
+	{Service, "service", "virtual address and port -> a backend, translated in the group's bucket", true},
 	{Destination, "destination", "destination address -> output port, next hop", true},
 	{EgressAdmin, "egress_admin", "what the opener may send: Admin tier", true},
 	{EgressPolicy, "egress_policy", "what the opener may send: call the policies that select it", true},

@@ -7,7 +7,8 @@ package flows
 //	reg1   0..31      OpenFlow port by which the packet leaves
 //	reg3   0..31      policy being called
 //	reg4   0..31      verdict so far
-//	reg5   bit 0      a reply; bit 1: the connection is known; bit 2: a new one, and judged
+//	reg5   bit 0      a reply; bit 1: the connection is known; bit 2: a new one, and judged;
+//	       bit 3: the answer to a refusal
 //	reg7, xxreg3      address of the other end
 //	reg6   0..31      label set of the other end
 //	reg8   0..31      identity of the other end
@@ -51,13 +52,22 @@ const (
 	// ConnectionJudged is set where a policy asks about a new connection. What is not judged
 	// is remembered without port and address, which its cached flows then do not have.
 	ConnectionJudged uint64 = 1 << 2
+	// ConnectionRefused is set on the answer that tells a client that nobody serves it: it is the
+	// node's own word, and not judged.
+	ConnectionRefused uint64 = 1 << 3
 )
 
 // NamespaceIsPod is RegNamespace's bit for a pod.
 const NamespaceIsPod uint64 = 1 << 31
 
-// ZonePods is the conntrack zone of all that pods send and receive.
-const ZonePods uint16 = 100
+// Zones of conntrack.
+const (
+	// ZonePods is of all that pods send and receive.
+	ZonePods uint16 = 100
+	// ZoneSources is of connections whose source is translated, so that the answer comes back
+	// to the switch: a pod's or the host's to itself, and those that are refused.
+	ZoneSources uint16 = 300
+)
 
 // CTMarkValid is the bit of ct_mark that says that those below it are valid, and that ct_label
 // holds the responder's real address. Where it is not set, conntrack's own tuple says both: nothing
@@ -66,7 +76,17 @@ const ZonePods uint16 = 100
 //	0..15   the responder's real port
 //	16..23  its protocol
 //	24      CTMarkValid
+//	25      CTMarkService
+//	26      CTMarkRefused
 const CTMarkValid uint64 = 1 << 24
+
+const (
+	// CTMarkService says that a Service's bucket has translated the connection, and remembered
+	// it: what it holds is valid.
+	CTMarkService uint64 = 1 << 25
+	// CTMarkRefused is in ZoneSources that of a connection which nobody serves.
+	CTMarkRefused uint64 = 1 << 26
+)
 
 // OriginPod is RegOrigin's bit for a packet from a local pod.
 const OriginPod uint32 = 1 << 0

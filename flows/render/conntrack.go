@@ -8,10 +8,12 @@ import (
 
 // Priorities in the tables state and commit.
 const (
+	prioAnswer  = 110
 	prioInvalid = 100
 	prioRelated = 95
 	prioReply   = 90
 	prioKnown   = 85
+	prioServed  = 20
 	prioPorts   = 10
 	prioCommit  = 5
 )
@@ -19,7 +21,7 @@ const (
 // ends tells whether a table has an end of its own: where what nothing else matches goes on, or
 // is dropped for a reason.
 func ends(t flows.TableID) bool {
-	return t == flows.ICMPErrors || t >= flows.EgressAdmin && t <= flows.Commit || t >= flows.Policies && t <= flows.Identities
+	return t == flows.ICMPErrors || t == flows.Service || t >= flows.EgressAdmin && t <= flows.Commit || t >= flows.Policies && t <= flows.Identities
 }
 
 // track emits the connection tracking that is the same for all: everything is looked up,
@@ -28,14 +30,15 @@ func ends(t flows.TableID) bool {
 // address or a port because of it.
 func track(e *emitter) {
 	for _, m := range families(flows.Match{}) {
-		e.flow(flows.Conntrack, prioMatch, flows.RuleTrack, m, flows.CT{Zone: flows.ZonePods, Recirculate: true, Table: flows.State})
+		e.flow(flows.Conntrack, prioMatch, flows.RuleTrack, m, flows.CT{Zone: flows.ZonePods, Recirculate: true, Table: flows.State, Exec: []flows.Action{flows.NAT{}}})
 
 		e.flow(flows.State, prioInvalid, flows.RuleInvalid, m.Tracked(flows.CTInvalid, 0))
 		e.flow(flows.State, prioRelated, flows.RuleError, m.Tracked(flows.CTRelated, 0).Origin(flows.OriginPod), flows.Resubmit{Table: flows.ICMPErrors})
 		e.flow(flows.State, prioReply, flows.RuleKnown, m.Tracked(flows.CTReply, flows.CTInvalid), known(flows.ConnectionReply)...)
 		e.flow(flows.State, prioKnown, flows.RuleKnown, m.Tracked(flows.CTEstablished, 0), known(0)...)
 		e.flow(flows.State, prioKnown, flows.RuleKnown, m.Tracked(flows.CTRelated, 0), known(0)...)
-		e.flow(flows.State, prioCommit, flows.RuleNew, m, flows.Goto{Table: flows.Destination})
+		served(e, m)
+		e.flow(flows.State, prioCommit, flows.RuleNew, m, flows.Goto{Table: flows.Service})
 
 		e.flow(flows.Commit, prioCommit, flows.RuleCommit, m.Tracked(flows.CTNew, 0), flows.CT{Commit: true, Zone: flows.ZonePods}, flows.Goto{Table: flows.Output})
 	}
@@ -45,12 +48,25 @@ func track(e *emitter) {
 		flows.Match{}.IPv6().Proto(flows.ProtoICMPv6).Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)),
 		flows.Goto{Table: flows.Destination})
 	e.flow(flows.ICMPErrors, prioMiss, flows.RuleForeignError, nil)
+	e.flow(flows.Service, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: flows.Destination})
 	e.flow(flows.EgressNAT, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: flows.Commit})
 	e.flow(flows.Commit, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: flows.Output})
 	for _, proto := range []uint64{flows.ProtoTCP, flows.ProtoUDP, flows.ProtoSCTP} {
 		remember(e, flows.Match{}.IPv4().Proto(proto), proto, flows.IPv4Dst, flows.CTLabel.From(0, 32))
 		remember(e, flows.Match{}.IPv6().Proto(proto), proto, flows.IPv6Dst, flows.CTLabel.All())
 	}
+}
+
+// served emits what becomes of a connection that a Service has given to a backend: there is nothing more
+// to remember when it is opened, and until it is answered its packets go to the same backend, also
+// where the Service would choose another by now. They are translated already in userspace; the kernel
+// translates what has not been answered only when it is to be remembered (net/openvswitch, ovs_ct_nat).
+func served(e *emitter, m flows.Match) {
+	mark := flows.Uint(flows.CTMarkService)
+	e.flow(flows.State, prioServed, flows.RuleServed, m.Tracked(flows.CTNew|flows.CTDestNAT, 0).Masked(flows.CTMark, mark, mark), flows.Goto{Table: flows.Destination})
+	e.flow(flows.State, prioServed, flows.RuleServed, m.Tracked(flows.CTNew, flows.CTDestNAT).Masked(flows.CTMark, mark, mark),
+		flows.CT{Commit: true, Recirculate: true, Table: flows.Destination, Zone: flows.ZonePods, Exec: []flows.Action{flows.NAT{Kind: flows.NATDestination}}})
+	e.flow(flows.Commit, prioServed, flows.RuleRemembered, m.Tracked(flows.CTNew, 0).Masked(flows.CTMark, mark, mark), flows.Goto{Table: flows.Output})
 }
 
 // known are the actions on a packet of a remembered connection.

@@ -40,9 +40,17 @@ func (g gatewayPart) emit(e *emitter) {
 	}
 	for _, m := range families(flows.Match{}) {
 		e.flow(flows.Destination, prioDefault, flows.RuleLeave, m.Origin(flows.OriginPod), output(flows.PortGateway)...)
+		// What the host sends to a Service whose backend is itself, or out of the cluster.
+		e.flow(flows.Destination, prioServed, flows.RuleLeave,
+			m.InPort(flows.PortGateway).Masked(flows.CTMark, flows.Uint(flows.CTMarkService), flows.Uint(flows.CTMarkService)), output(flows.PortGateway)...)
 	}
 	e.flow(flows.Output, prioMatch, flows.RuleSend, flows.Match{}.Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway))),
 		flows.Set(flows.EthSrc, flows.MAC(RouterMAC)), flows.Set(flows.EthDst, flows.MAC(mac)), flows.OutputTo{Port: flows.PortGateway})
+	var own []netip.Addr
+	for _, p := range g.podCIDRs {
+		own = append(own, p.Addr())
+	}
+	hairpin(e, flows.PortGateway, familiesOf(own), mac)
 }
 
 // gatewayMAC is the MAC of the gateway port: that of its address in the first IPv4

@@ -70,10 +70,13 @@ func (p pipelinePart) emit(e *emitter) {
 	}
 	p.distrust(e)
 	track(e)
+	answers(e)
 }
 
-// ICMP types by which a router speaks, and a neighbour (RFC 792, 1256, 4861).
+// ICMP types by which a router speaks, and a neighbour (RFC 792, 1256, 4443, 4861).
 const (
+	icmpUnreachable         = 3
+	icmp6Unreachable        = 1
 	icmpRedirect            = 5
 	icmpRouterAdvertisement = 9
 	icmp6RouterAdvert       = 134

@@ -62,6 +62,7 @@ func (p podPart) emit(e *emitter) {
 	}
 	e.flow(flows.Output, prioMatch, flows.RuleSend, flows.Match{}.Is(flows.RegOutput, flows.Uint(uint64(p.ofport))),
 		flows.Set(flows.EthSrc, flows.MAC(RouterMAC)), flows.Set(flows.EthDst, flows.MAC(p.mac)), flows.OutputTo{Port: p.ofport})
+	hairpin(e, p.ofport, familiesOf(p.addresses), p.mac)
 }
 
 func (p podPart) emitAddress(e *emitter, addr netip.Addr) {

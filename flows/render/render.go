@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/claims"
 	"github.com/sluice-cni/sluice/flows/policy"
+	"github.com/sluice-cni/sluice/flows/service"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -89,6 +90,7 @@ func Tables(s state.State) Result { return new(Renderer).Render(s) }
 type Renderer struct {
 	made     map[flows.Owner]made
 	policies policy.Compiler
+	services service.Resolver
 }
 
 // made is what an owner was given last, and from what.
@@ -107,7 +109,7 @@ type part interface {
 
 // Render is Tables, by way of what was rendered before.
 func (r *Renderer) Render(s state.State) Result {
-	d := divide(s, &r.policies)
+	d := divide(s, &r.policies, &r.services)
 	slices.SortStableFunc(d.parts, func(a, b part) int { return flows.CompareOwners(a.owner(), b.owner()) })
 	next := make(map[flows.Owner]made, len(r.made))
 	result := Result{Conflicts: d.conflicts}
@@ -138,13 +140,15 @@ func makeOwned(owner flows.Owner, parts []part) *Owned {
 		p.emit(e)
 	}
 	flows.Sort(e.flows)
-	return &Owned{Owner: owner, Flows: slices.Clip(e.flows)}
+	slices.SortFunc(e.groups, flows.CompareGroups)
+	return &Owned{Owner: owner, Flows: slices.Clip(e.flows), Groups: slices.Clip(e.groups)}
 }
 
-// emitter takes one owner's flows.
+// emitter takes one owner's flows and groups.
 type emitter struct {
 	cookie flows.Cookie
 	flows  []flows.Flow
+	groups []flows.Group
 }
 
 func (e *emitter) flow(t flows.TableID, priority uint16, rule flows.Rule, m flows.Match, actions ...flows.Action) {
@@ -165,7 +169,7 @@ type division struct {
 }
 
 // divide settles all claims and gives each owner its part.
-func divide(s state.State, policies *policy.Compiler) *division {
+func divide(s state.State, policies *policy.Compiler, services *service.Resolver) *division {
 	d := &division{state: s}
 	d.settle()
 	d.parts = append(d.parts, pipelinePart{
@@ -182,6 +186,7 @@ func divide(s state.State, policies *policy.Compiler) *division {
 		d.parts = append(d.parts, d.pod(a))
 	}
 	d.policies(policies)
+	d.services(services)
 	d.podConflicts()
 	return d
 }

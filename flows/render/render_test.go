@@ -32,6 +32,9 @@ func TestGolden(t *testing.T) {
 			b.WriteString("# problem: " + p + "\n")
 		}
 		owners := r.Owners()
+		for _, g := range r.Groups() {
+			b.WriteString(g.String() + "\n")
+		}
 		for _, f := range r.Flows() {
 			b.WriteString("# " + owners[f.Cookie.Owner()].String() + ": " + f.Cookie.Rule().String() + "\n" + f.String() + "\n")
 		}
@@ -62,8 +65,10 @@ func TestTheOrderOfTheInputDoesNotMatter(t *testing.T) {
 		other := s
 		other.Nodes = rapid.Permutation(s.Nodes).Draw(t, "nodes")
 		other.Attachments = rapid.Permutation(s.Attachments).Draw(t, "attachments")
+		other.Services = rapid.Permutation(s.Services).Draw(t, "services")
+		other.EndpointSlices = rapid.Permutation(s.EndpointSlices).Draw(t, "endpointSlices")
 		a, b := render.Tables(s), render.Tables(other)
-		if !slices.EqualFunc(a.Flows(), b.Flows(), flows.Flow.Equal) {
+		if !slices.EqualFunc(a.Flows(), b.Flows(), flows.Flow.Equal) || !slices.EqualFunc(a.Groups(), b.Groups(), flows.Group.Equal) {
 			t.Fatalf("flows differ:\n%v\n%v", a.Flows(), b.Flows())
 		}
 		if x, y := render.HostSide(s).String(), render.HostSide(other).String(); x != y {
@@ -115,9 +120,23 @@ func TestAnyStateRendersWhole(t *testing.T) {
 				t.Fatalf("learns or floods: %s", f)
 			}
 		}
+		groups := map[uint32]flows.Group{}
+		for _, g := range r.Groups() {
+			if other, ok := groups[g.ID]; ok {
+				t.Fatalf("two groups of one number:\n%s\n%s", g, other)
+			}
+			groups[g.ID] = g
+		}
+		for _, f := range r.Flows() {
+			for _, a := range f.Actions {
+				if to, ok := a.(flows.ToGroup); ok && len(groups[to.Group].Buckets) == 0 {
+					t.Fatalf("to a group that there is not, or an empty one: %s", f)
+				}
+			}
+		}
 		for _, tab := range flows.Pipeline {
 			miss, ok := keys[flows.Key{Table: tab.ID}]
-			goesOn := tab.ID >= flows.EgressAdmin && tab.ID <= flows.Commit || tab.ID == flows.Addresses || tab.ID == flows.Identities
+			goesOn := tab.ID >= flows.EgressAdmin && tab.ID <= flows.Commit || tab.ID == flows.Service || tab.ID == flows.Addresses || tab.ID == flows.Identities
 			if ok != tab.Built || (len(miss.Actions) != 0) != goesOn {
 				t.Fatalf("table %s: miss flow %v: %s", tab.Name, ok, miss)
 			}

@@ -19,6 +19,8 @@ type Result struct {
 	// Services are in the order of their namespaces and names. What they point to is never
 	// changed, and of two results of one Resolver what is alike is the same.
 	Services []*Service
+	// Numbers are those of their groups.
+	Numbers Numbers
 	// Conflicts are virtual addresses and ports that another Service has.
 	Conflicts []claims.Conflict
 }
@@ -27,11 +29,13 @@ type Result struct {
 type Service struct {
 	Object state.Service
 	// Ports are those of the object, each once for each family that it has an address of, IPv4
-	// first.
+	// first. Of two of one number and protocol there is the first.
 	Ports []Port
 	// Guards are its virtual addresses, without those that are another Service's too and are
 	// guarded by that one: what none of the ports takes is refused.
 	Guards []netip.Addr
+	// groups are the names of all ports' groups.
+	groups []groupName
 }
 
 // Name is namespace/name.
@@ -80,6 +84,8 @@ func Resolve(s state.State) Result { return new(Resolver).Resolve(s) }
 // Services that have changed. The zero Resolver is ready to use, by one caller. States that it was
 // given must not change afterwards.
 type Resolver struct {
+	// Hash is for the numbers of groups, SHA-256's if nil.
+	Hash Hash
 	here place
 	made []made // in the order of the objects
 }
@@ -105,6 +111,10 @@ func (r *Resolver) Resolve(s state.State) Result {
 	if here != r.here {
 		before = nil
 	}
+	hash := r.Hash
+	if hash == nil {
+		hash = defaultHash
+	}
 	objects, list := servicesOf(s), slicesOf(s)
 	taken := settle(objects)
 	result := Result{Services: make([]*Service, 0, len(objects)), Conflicts: taken.conflicts()}
@@ -118,11 +128,12 @@ func (r *Resolver) Resolve(s state.State) Result {
 		if len(before) > 0 && before[0].same(m) {
 			m.result = before[0].result
 		} else {
-			m.result = resolve(m, here)
+			m.result = resolve(m, here, hash)
 		}
 		next = append(next, m)
 		result.Services = append(result.Services, m.result)
 	}
+	result.Numbers = settleNumbers(result.Services)
 	r.made, r.here = next, here
 	return result
 }
@@ -190,12 +201,16 @@ func identical[T any](a, b []T) bool {
 }
 
 // resolve makes a Service's result.
-func resolve(m made, here place) *Service {
+func resolve(m made, here place, hash Hash) *Service {
 	out := &Service{Object: *m.object}
-	for _, p := range m.object.Ports {
+	for i, p := range m.object.Ports {
+		if slices.ContainsFunc(m.object.Ports[:i], func(q state.ServicePort) bool { return q.Port == p.Port && q.Protocol == p.Protocol }) {
+			continue
+		}
 		for _, six := range []bool{false, true} {
 			if port, ok := resolvePort(m, p, six, here); ok {
 				out.Ports = append(out.Ports, port)
+				out.groups = append(out.groups, port.groupNames(out.Name(), len(port.Used()), hash)...)
 			}
 		}
 	}
@@ -210,6 +225,9 @@ func resolve(m made, here place) *Service {
 // resolvePort makes a port's answer for a family; ok is false if the Service has no address of it.
 func resolvePort(m made, p state.ServicePort, six bool, here place) (out Port, ok bool) {
 	out = Port{ServicePort: p, IPv6: six}
+	if p.Protocol.Number() == 0 {
+		return out, false
+	}
 	for _, a := range m.object.ClusterIPs {
 		if a.Is6() != six {
 			continue

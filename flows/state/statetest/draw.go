@@ -43,5 +43,6 @@ func Draw(t *rapid.T) state.State {
 	// They are on no cable of the above, and so nothing to whoever does not ask for policies.
 	other := DrawPolicies(t)
 	s.Namespaces, s.Pods, s.NetworkPolicies = other.Namespaces, other.Pods, other.NetworkPolicies
+	DrawServices(t, &s)
 	return s
 }
