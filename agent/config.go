@@ -80,5 +80,10 @@ func (c Config) Validate() error {
 			bad("--cluster-cidr %s: has bits set behind its prefix, expected %s", p, p.Masked())
 		}
 	}
+	for _, p := range c.Cluster.ServiceCIDRs {
+		if p != p.Masked() {
+			bad("--service-cidr %s: has bits set behind its prefix, expected %s", p, p.Masked())
+		}
+	}
 	return errors.Join(errs...)
 }

@@ -67,7 +67,19 @@ func (h *Host) rulesets(ctx context.Context, want render.Rules, look bool) error
 
 // inet holds the masquerade and, for userspace Open vSwitch, the guard.
 func inet(tx *knftables.Transaction, want render.Rules) {
-	if want.Masquerade && len(want.Local) > 0 {
+	refuse(tx, want.Refused)
+	pods := want.Masquerade && len(want.Local) > 0
+	if pods || len(want.Hairpins) > 0 {
+		tx.Add(&knftables.Chain{
+			Name: "leaving", Type: knftables.PtrTo(knftables.NATType), Hook: knftables.PtrTo(knftables.PostroutingHook),
+			Priority: knftables.PtrTo(knftables.SNATPriority),
+			Comment:  knftables.PtrTo("what pods send out of the cluster leaves with the node's address"),
+		})
+	}
+	for _, a := range want.Hairpins {
+		tx.Add(&knftables.Rule{Chain: "leaving", Rule: knftables.Concat("oifname != ", quoted(render.GatewayDevice), ip(a), "saddr", a.String(), "masquerade")})
+	}
+	if pods {
 		for _, f := range []struct{ set, typ, ip string }{{"cluster4", "ipv4_addr", "ip"}, {"cluster6", "ipv6_addr", "ip6"}} {
 			tx.Add(&knftables.Set{
 				Name: f.set, Type: f.typ, Flags: []knftables.SetFlag{knftables.IntervalFlag}, AutoMerge: knftables.PtrTo(true),
@@ -79,11 +91,6 @@ func inet(tx *knftables.Transaction, want render.Rules) {
 				}
 			}
 		}
-		tx.Add(&knftables.Chain{
-			Name: "leaving", Type: knftables.PtrTo(knftables.NATType), Hook: knftables.PtrTo(knftables.PostroutingHook),
-			Priority: knftables.PtrTo(knftables.SNATPriority),
-			Comment:  knftables.PtrTo("what pods send out of the cluster leaves with the node's address"),
-		})
 		for _, p := range want.Local {
 			ip, set := "ip", "@cluster4"
 			if p.Addr().Is6() {

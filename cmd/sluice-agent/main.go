@@ -33,7 +33,7 @@ func command() *cobra.Command {
 	cfg.Version = version
 	cfg.Node = os.Getenv("NODE_NAME")
 	var level string
-	var cidrs []string
+	var clusterCIDRs, serviceCIDRs []string
 	cmd := &cobra.Command{
 		Use:           "sluice-agent --node NAME [--manifests DIR | --kubeconfig FILE]",
 		Short:         "Sluice's node daemon: programs this node's Open vSwitch from the cluster's state",
@@ -46,12 +46,12 @@ func command() *cobra.Command {
 			if err := l.UnmarshalText([]byte(level)); err != nil {
 				return fmt.Errorf("--log-level %q: expected debug, info, warn or error", level)
 			}
-			for _, c := range cidrs {
-				p, err := netip.ParsePrefix(c)
-				if err != nil {
-					return fmt.Errorf("--cluster-cidr %q: expected a CIDR like 10.244.0.0/16", c)
-				}
-				cfg.Cluster.ClusterCIDRs = append(cfg.Cluster.ClusterCIDRs, p)
+			var err error
+			if cfg.Cluster.ClusterCIDRs, err = prefixes("cluster-cidr", clusterCIDRs); err != nil {
+				return err
+			}
+			if cfg.Cluster.ServiceCIDRs, err = prefixes("service-cidr", serviceCIDRs); err != nil {
+				return err
 			}
 			log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 			a, err := agent.New(cfg, log)
@@ -71,7 +71,8 @@ func command() *cobra.Command {
 	f.StringVar(&cfg.Datapath, "datapath", cfg.Datapath, "Open vSwitch datapath: auto, system (kernel) or netdev (userspace)")
 	f.StringVar(&cfg.Cluster.Encapsulation, "encapsulation", cfg.Cluster.Encapsulation, "tunnels between nodes: geneve or vxlan; all nodes alike")
 	f.IntVar(&cfg.Cluster.MTU, "mtu", 0, "MTU of pods in bytes (0: the underlay device's less the encapsulation's overhead)")
-	f.StringSliceVar(&cidrs, "cluster-cidr", nil, "range that holds all podCIDRs: what is in it and belongs to no node is dropped (may be repeated)")
+	f.StringSliceVar(&clusterCIDRs, "cluster-cidr", nil, "range that holds all podCIDRs: what is in it and belongs to no node is dropped (may be repeated)")
+	f.StringSliceVar(&serviceCIDRs, "service-cidr", nil, "range of the Services' virtual addresses: what is in it and belongs to no Service is refused (may be repeated)")
 	f.BoolVar(&cfg.Cluster.NoMasquerade, "no-masquerade", false, "leave pods' own addresses on what leaves the cluster")
 	f.StringVar(&cfg.Install.BinDir, "cni-bin-dir", "", "the container runtime's directory of CNI plugins, to put ours into (default: somebody else does)")
 	f.StringVar(&cfg.Install.FromBinDir, "cni-bin-source", "", "directory of the plugins to put there: sluice, and others as far as they are missing")
@@ -79,4 +80,16 @@ func command() *cobra.Command {
 	f.StringVar(&cfg.Install.FromConf, "cni-conf-source", "", "the network configuration to put there, under its own name")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
+}
+
+// prefixes reads the values of a flag.
+func prefixes(flag string, list []string) (out []netip.Prefix, err error) {
+	for _, text := range list {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--%s %q: expected a CIDR like 10.244.0.0/16", flag, text)
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }

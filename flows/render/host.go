@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sluice-cni/sluice/flows/claims"
+	"github.com/sluice-cni/sluice/flows/service"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -87,6 +88,11 @@ type Rules struct {
 	Cluster []netip.Prefix `json:"cluster,omitempty"`
 	// Masquerade is off where the operator wants pods' addresses to be seen.
 	Masquerade bool `json:"masquerade"`
+	// Hairpins are sources that stand for the host itself, and are masqueraded in any case
+	// when they leave the machine.
+	Hairpins []netip.Addr `json:"hairpins,omitempty"`
+	// Refused are the sources of what is refused: a client of a Service that nobody serves.
+	Refused []netip.Prefix `json:"refused,omitempty"`
 	// Untracked are UDP ports of the tunnels, kept out of the host's conntrack, which
 	// each tunnelled connection would fill with an entry.
 	Untracked []uint16 `json:"untracked,omitempty"`
@@ -141,10 +147,15 @@ func HostSide(s state.State) Host {
 	}
 	slices.SortFunc(h.Rules.Cluster, comparePrefix)
 	for _, p := range h.Rules.Cluster {
-		if src, ok := source[p.Addr().Is4()]; ok {
+		src, ok := source[p.Addr().Is4()]
+		if slices.Contains(own, p) {
+			src = answerWith(s, src)
+		}
+		if ok {
 			h.Routes = append(h.Routes, Route{To: p, Via: RouterFor(p.Addr()), Source: src})
 		}
 	}
+	h.services(s, source)
 	// A pod may have an address that is in no podCIDR.
 	for _, a := range d.attachments() {
 		for _, addr := range a.Addresses {
@@ -158,6 +169,56 @@ func HostSide(s state.State) Host {
 	slices.SortFunc(h.Routes, func(a, b Route) int { return comparePrefix(a.To, b.To) })
 	h.Routes = slices.Compact(h.Routes)
 	return h
+}
+
+// answerWith is the source of what the host sends to its own pods: the node's address, if it is on this
+// machine. A program that listens on all addresses answers by UDP with the route's source, and a pod
+// that has asked the node's address takes no other's answer.
+func answerWith(s state.State, gateway netip.Addr) netip.Addr {
+	ends := s.Facts.Tunnels()
+	if s.Facts.Datapath == "" { // not looked at
+		ends = tunnelEnds(s)
+	}
+	for _, a := range ends {
+		if a.Is4() == gateway.Is4() {
+			return a
+		}
+	}
+	return gateway
+}
+
+// services adds what the host needs for Services, if there are any: as their client it sends to the
+// switch, and it refuses what nobody serves. source are the gateway's addresses, by Is4.
+func (h *Host) services(s state.State, source map[bool]netip.Addr) {
+	to := map[netip.Prefix]bool{}
+	for _, p := range s.Config.ServiceCIDRs {
+		to[p.Masked()] = true
+	}
+	for _, o := range s.Services {
+		for _, a := range o.ClusterIPs {
+			if !slices.ContainsFunc(s.Config.ServiceCIDRs, func(p netip.Prefix) bool { return p.Contains(a) }) {
+				to[netip.PrefixFrom(a, a.BitLen())] = true
+			}
+		}
+	}
+	served := map[bool]bool{}
+	for p := range to {
+		if src, ok := source[p.Addr().Is4()]; ok {
+			served[p.Addr().Is4()] = true
+			h.Routes = append(h.Routes, Route{To: p, Via: RouterFor(p.Addr()), Source: src})
+		}
+	}
+	for _, six := range []bool{false, true} {
+		if !served[!six] {
+			continue
+		}
+		hairpin, refused := service.HairpinFor(six), service.RefusedFor(six)
+		h.Rules.Hairpins = append(h.Rules.Hairpins, hairpin)
+		h.Rules.Refused = append(h.Rules.Refused, refused)
+		for _, p := range []netip.Prefix{netip.PrefixFrom(hairpin, hairpin.BitLen()), refused} {
+			h.Routes = append(h.Routes, Route{To: p, Via: RouterFor(hairpin), Source: answerWith(s, source[!six])})
+		}
+	}
 }
 
 // cables are the host's ends of these attachments, by name. One that was derived from a
@@ -242,6 +303,12 @@ func (h Host) String() string {
 	}
 	for _, u := range h.Rules.Unheard {
 		line("nft drop what comes in by %s", u)
+	}
+	for _, p := range h.Rules.Refused {
+		line("nft refuse what comes in by %s from %s", GatewayDevice, p)
+	}
+	for _, a := range h.Rules.Hairpins {
+		line("nft masquerade from %s", a)
 	}
 	if h.Rules.Masquerade {
 		for _, p := range h.Rules.Local {

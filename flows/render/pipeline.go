@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/flows/service"
 )
 
 // pipelinePart is what is the same on every node: each table's end, the virtual
@@ -13,6 +14,8 @@ import (
 type pipelinePart struct {
 	// clusterCIDRs are sorted, each once.
 	clusterCIDRs []netip.Prefix
+	// serviceCIDRs likewise.
+	serviceCIDRs []netip.Prefix
 	// tunnelPort is the tunnels' UDP port.
 	tunnelPort uint16
 }
@@ -21,7 +24,7 @@ func (pipelinePart) owner() flows.Owner { return flows.Owner{Kind: flows.OwnerPi
 
 func (p pipelinePart) same(other part) bool {
 	o, ok := other.(pipelinePart)
-	return ok && p.tunnelPort == o.tunnelPort && slices.Equal(p.clusterCIDRs, o.clusterCIDRs)
+	return ok && p.tunnelPort == o.tunnelPort && slices.Equal(p.clusterCIDRs, o.clusterCIDRs) && slices.Equal(p.serviceCIDRs, o.serviceCIDRs)
 }
 
 func (p pipelinePart) emit(e *emitter) {
@@ -62,6 +65,9 @@ func (p pipelinePart) emit(e *emitter) {
 		e.flow(flows.Destination, prioCluster, flows.RuleNobody, flows.Match{}.Dst(p))
 	}
 	e.flow(flows.Destination, prioNobody, flows.RuleNobody, flows.Match{}.InPort(flows.PortGateway))
+	for _, p := range p.serviceCIDRs {
+		e.flow(flows.Service, prioCommit, flows.RuleRefuse, flows.Match{}.Dst(p), service.Refuse(p.Addr().Is6())...)
+	}
 
 	// One flow a family: dec_ttl needs to know the packet's.
 	for _, m := range families(flows.Match{}) {

@@ -174,6 +174,7 @@ func divide(s state.State, policies *policy.Compiler, services *service.Resolver
 	d.settle()
 	d.parts = append(d.parts, pipelinePart{
 		clusterCIDRs: slices.Compact(slices.SortedFunc(slices.Values(s.Config.ClusterCIDRs), comparePrefix)),
+		serviceCIDRs: slices.Compact(slices.SortedFunc(slices.Values(s.Config.ServiceCIDRs), comparePrefix)),
 		tunnelPort:   TunnelPort(Encapsulation(s.Config)),
 	})
 	if n, ok := s.Self(); ok {

@@ -168,6 +168,9 @@ type Config struct {
 	// ClusterCIDRs hold all podCIDRs. Optional: what is in them and belongs to
 	// no node is dropped instead of leaving by the default route.
 	ClusterCIDRs []netip.Prefix `json:"clusterCIDRs,omitempty"`
+	// ServiceCIDRs hold the Services' virtual addresses. Optional: with them what is sent to an
+	// address of no Service is refused too, and the host has one route instead of one for each.
+	ServiceCIDRs []netip.Prefix `json:"serviceCIDRs,omitempty"`
 	// NoMasquerade leaves pods' own addresses on what leaves the cluster.
 	NoMasquerade bool `json:"noMasquerade,omitempty"`
 }
