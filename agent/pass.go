@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/agent/reconcile"
+	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -142,11 +143,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 	if err != nil {
 		return err
 	}
-	s := state.State{
-		Node: a.cfg.Node, Config: a.cfg.Cluster,
-		Namespaces: p.snapshot.Objects.Namespaces, Nodes: p.snapshot.Objects.Nodes, Pods: p.snapshot.Objects.Pods,
-		NetworkPolicies: p.snapshot.Objects.NetworkPolicies,
-	}
+	s := p.snapshot.Objects.Within(state.State{Node: a.cfg.Node, Config: a.cfg.Cluster})
 	// Cleared first: what changes from here on is for another pass.
 	ask := a.dbChanged.Swap(false) || look == reconcile.LookAtAll || p.state.Node == ""
 	if err := a.lookAtOVSDB(ctx, ovsdb, &s, p, ask); err != nil {
@@ -180,10 +177,9 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 // objects: those that a source has not touched it gives out again.
 func sameState(a, b state.State) bool {
 	objects := sameSlice(a.Namespaces, b.Namespaces) && sameSlice(a.Nodes, b.Nodes) && sameSlice(a.Pods, b.Pods) &&
-		sameSlice(a.NetworkPolicies, b.NetworkPolicies)
-	a.Namespaces, a.Nodes, a.Pods, a.NetworkPolicies = nil, nil, nil, nil
-	b.Namespaces, b.Nodes, b.Pods, b.NetworkPolicies = nil, nil, nil, nil
-	return objects && reflect.DeepEqual(a, b)
+		sameSlice(a.NetworkPolicies, b.NetworkPolicies) && sameSlice(a.Services, b.Services) && sameSlice(a.EndpointSlices, b.EndpointSlices)
+	var none source.Objects
+	return objects && reflect.DeepEqual(none.Within(a), none.Within(b))
 }
 
 // sameSlice tells whether two slices are one.

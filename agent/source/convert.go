@@ -96,16 +96,7 @@ func Bandwidth(text string) (uint64, error) {
 
 // Annotations are those of a Pod that state needs; nil if it has none of them.
 func Annotations(all map[string]string) map[string]string {
-	var out map[string]string
-	for _, name := range []string{AnnotationIPs, AnnotationMAC, AnnotationIngress, AnnotationEgress} {
-		if value, ok := all[name]; ok {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[name] = value
-		}
-	}
-	return out
+	return only(all, AnnotationIPs, AnnotationMAC, AnnotationIngress, AnnotationEgress)
 }
 
 // Pod keeps what state needs of a Pod.
@@ -140,8 +131,8 @@ func created(m metav1.ObjectMeta) int64 {
 	return m.CreationTimestamp.Unix()
 }
 
-// Manifests turns objects back into Kubernetes objects that Namespace, Node, Pod and
-// NetworkPolicy read to the same state, for printing.
+// Manifests turns objects back into Kubernetes objects that Namespace, Node, Pod,
+// NetworkPolicy, Service and EndpointSlice read to the same state, for printing.
 func Manifests(o Objects) []any {
 	var out []any
 	meta := func(namespace, name, uid string, labels map[string]string, created int64, deleting bool) metav1.ObjectMeta {
@@ -205,6 +196,12 @@ func Manifests(o Objects) []any {
 	}
 	for _, p := range o.NetworkPolicies {
 		out = append(out, policyManifest(p))
+	}
+	for _, s := range o.Services {
+		out = append(out, serviceManifest(s, meta(s.Namespace, s.Name, s.UID, nil, s.Created, s.Deleting)))
+	}
+	for _, s := range o.EndpointSlices {
+		out = append(out, sliceManifest(s))
 	}
 	return out
 }

@@ -18,11 +18,30 @@ type Objects struct {
 	Pods       []state.Pod
 	// NetworkPolicies are all, those that cannot be understood too: see state.NetworkPolicy.
 	NetworkPolicies []state.NetworkPolicy
+	// Services are those that have virtual addresses, EndpointSlices those of any Service.
+	Services       []state.Service
+	EndpointSlices []state.EndpointSlice
+}
+
+// Within is the state with these as its objects.
+func (o Objects) Within(s state.State) state.State {
+	s.Namespaces, s.Nodes, s.Pods, s.NetworkPolicies = o.Namespaces, o.Nodes, o.Pods, o.NetworkPolicies
+	s.Services, s.EndpointSlices = o.Services, o.EndpointSlices
+	return s
+}
+
+// ObjectsOf are those of a state.
+func ObjectsOf(s state.State) Objects {
+	return Objects{
+		Namespaces: s.Namespaces, Nodes: s.Nodes, Pods: s.Pods, NetworkPolicies: s.NetworkPolicies,
+		Services: s.Services, EndpointSlices: s.EndpointSlices,
+	}
 }
 
 // Snapshot is what a source knows at one moment.
 type Snapshot struct {
-	// Objects are the last good ones: what could not be read leaves them as they were.
+	// Objects are the last good ones: what could not be read leaves them as they were. A list
+	// in which nothing has changed is the same slice as in the snapshot before.
 	Objects Objects
 	// Synced is false until the source has been read whole once; Objects say nothing before.
 	Synced bool

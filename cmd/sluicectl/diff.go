@@ -113,11 +113,9 @@ func (a diffArgs) running(ctx context.Context, client *api.Client, to manifests.
 	if !has(to, from.Node) {
 		return nil, noNode(from.Node, a.to, to.Nodes)
 	}
-	want := from
-	want.Namespaces, want.Nodes, want.Pods, want.NetworkPolicies = to.Namespaces, to.Nodes, to.Pods, to.NetworkPolicies
 	return []nodeDiff{{
 		node: from.Node, from: "as it is", to: strings.Join(a.to, " "),
-		diff: compare.Sides(compare.Render(from), compare.Render(want)),
+		diff: compare.Sides(compare.Render(from), compare.Render(to.Within(from))),
 	}}, nil
 }
 
@@ -156,9 +154,7 @@ func sideOf(c, other manifests.Content, node string) compare.Side {
 		return compare.Render(c.State(node))
 	}
 	if _, ok := other.NodeStates[node]; ok {
-		s := other.State(node)
-		s.Namespaces, s.Nodes, s.Pods, s.NetworkPolicies = c.Namespaces, c.Nodes, c.Pods, c.NetworkPolicies
-		return compare.Render(s)
+		return compare.Render(c.Within(other.State(node)))
 	}
 	s := c.State(node)
 	s.Attachments = render.Attachments(s)

@@ -50,7 +50,7 @@ func runningState(ctx context.Context, client *api.Client) (state.State, error) 
 }
 
 func printState(w io.Writer, s state.State) error {
-	objects := source.Manifests(source.Objects{Namespaces: s.Namespaces, Nodes: s.Nodes, Pods: s.Pods, NetworkPolicies: s.NetworkPolicies})
+	objects := source.Manifests(source.ObjectsOf(s))
 	objects = append(objects, manifests.NodeState{
 		TypeMeta:    metav1.TypeMeta{APIVersion: manifests.NodeStateAPIVersion, Kind: manifests.NodeStateKind},
 		ObjectMeta:  metav1.ObjectMeta{Name: s.Node},
@@ -101,7 +101,7 @@ func prune(v any) bool {
 	case float64:
 		return v != 0
 	case bool:
-		return v
+		return true // where false is the same as nothing, Kubernetes' types do not write it
 	default:
 		return v != nil
 	}

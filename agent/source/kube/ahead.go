@@ -44,40 +44,49 @@ func (c *Cluster) Know(ctx context.Context, namespace, name, uid string) error {
 	c.mu.Lock()
 	c.ahead[key] = ahead{pod, time.Now().Add(aheadBound)}
 	c.mu.Unlock()
-	if c.watched(key, uid) {
-		c.shown(pod) // it was shown in between, and its event may have come before
+	if c.watched(key, uid) { // it was shown in between, and its event may have come before
+		c.mu.Lock()
+		delete(c.ahead, key)
+		c.mu.Unlock()
 	}
 	c.notify()
 	return nil
 }
 
 // watched tells whether the watch has shown this Pod, and not just one of the same name
-// that it replaces.
+// that it replaces. If so the next snapshot has it: its event may be on its way yet.
 func (c *Cluster) watched(key, uid string) bool {
 	obj, exists, err := c.informers["pods"].GetStore().GetByKey(key)
 	if err != nil || !exists {
 		return false
 	}
 	pod, ok := obj.(*corev1.Pod)
-	return ok && (uid == "" || pod.UID == types.UID(uid))
-}
-
-// shown forgets what is known ahead of a Pod that the watch has an event of.
-func (c *Cluster) shown(obj any) {
-	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj)
-	if err != nil {
-		return
+	if !ok || uid != "" && pod.UID != types.UID(uid) {
+		return false
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.ahead, key)
+	c.reading.Lock()
+	listed, ok := c.lists.pods.get(key)
+	c.reading.Unlock()
+	if !ok || listed.UID != string(pod.UID) {
+		c.mark("pods", key)
+	}
+	return true
 }
 
-// stillAhead are the Pods that the watch has not shown yet, by namespace and name.
-func (c *Cluster) stillAhead() map[string]*corev1.Pod {
+// podsByKey are Pods by namespace/name.
+type podsByKey map[string]*corev1.Pod
+
+// GetByKey implements cache.KeyGetter.
+func (p podsByKey) GetByKey(key string) (any, bool, error) {
+	pod, ok := p[key]
+	return pod, ok, nil
+}
+
+// stillAhead are the Pods that the watch has not shown yet.
+func (c *Cluster) stillAhead() podsByKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := map[string]*corev1.Pod{}
+	out := podsByKey{}
 	for key, a := range c.ahead {
 		if time.Now().After(a.until) {
 			delete(c.ahead, key)

@@ -2,7 +2,6 @@
 package kube
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,9 +42,18 @@ type Cluster struct {
 	missing map[string][]Right
 	ahead   map[string]ahead // by namespace and name
 	told    map[string]seen  // events, by their object's name
+	// synced are the resources that were read whole; stale the keys of objects, by resource, that
+	// have changed since they were converted; events counts all changes.
+	synced map[string]bool
+	stale  map[string]map[string]bool
+	events uint64
 	// snap is the last Snapshot, good as long as nothing has changed since.
 	snap  source.Snapshot
 	fresh bool
+
+	// reading keeps lists to one caller; it is taken before mu.
+	reading sync.Mutex
+	lists   lists
 }
 
 // Config is how to reach the API server: a kubeconfig file, or with an empty path
@@ -74,6 +83,7 @@ func New(client kubernetes.Interface, host string, log *slog.Logger) *Cluster {
 	c := &Cluster{
 		client: client, host: host, log: log, changed: make(chan struct{}, 1), refused: make(chan struct{}, 1),
 		errors: map[string]string{}, ahead: map[string]ahead{}, told: map[string]seen{},
+		synced: map[string]bool{}, stale: map[string]map[string]bool{},
 	}
 	c.informers = c.newInformers()
 	return c
@@ -93,6 +103,10 @@ func slim(obj any) (any, error) {
 		o.ManagedFields, o.Annotations = nil, nil
 	case *networkingv1.NetworkPolicy:
 		o.ManagedFields, o.Annotations = nil, source.PolicyAnnotations(o.Annotations)
+	case *corev1.Service:
+		source.SlimService(o)
+	case *discoveryv1.EndpointSlice:
+		source.SlimEndpointSlice(o)
 	case metav1.Object:
 		o.SetManagedFields(nil)
 	}
@@ -112,28 +126,54 @@ func (c *Cluster) Run(ctx context.Context) error {
 		if err := inf.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { c.failed(name, err) }); err != nil {
 			return fmt.Errorf("watch %s: %w", name, err)
 		}
-		notify := func() { c.succeeded(name) }
-		event := func(obj any) {
-			if name == "pods" {
-				c.shown(obj)
-			}
-			notify()
-		}
-		if _, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		event := func(obj any) { c.event(name, obj) }
+		reg, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
 			AddFunc: event, UpdateFunc: func(_, obj any) { event(obj) }, DeleteFunc: event,
-		}); err != nil {
+		})
+		if err != nil {
 			return fmt.Errorf("watch %s: %w", name, err)
 		}
 		wg.Go(func() { inf.RunWithContext(ctx) })
 		wg.Go(func() {
-			if cache.WaitForCacheSync(ctx.Done(), inf.HasSynced) {
-				notify()
+			// The handler's, not the informer's: by then all objects have had their event.
+			if cache.WaitForCacheSync(ctx.Done(), reg.HasSynced) {
+				c.mu.Lock()
+				c.synced[name] = true
+				c.mu.Unlock()
+				c.succeeded(name)
 			}
 		})
 	}
 	wg.Go(func() { c.rightsLoop(ctx) })
 	wg.Wait()
 	return nil
+}
+
+// event notes that an object of the resource has come, changed or gone.
+func (c *Cluster) event(resource string, obj any) {
+	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj)
+	if err != nil {
+		return // no object of the API is without a name
+	}
+	if resource == "pods" {
+		c.mu.Lock()
+		delete(c.ahead, key) // what is known ahead of it is so no more
+		c.mu.Unlock()
+	}
+	c.mark(resource, key)
+	c.succeeded(resource)
+}
+
+// mark has an object converted for the next snapshot.
+func (c *Cluster) mark(resource, key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stale[resource] == nil {
+		c.stale[resource] = map[string]bool{}
+	}
+	c.stale[resource][key] = true
+	c.events++
+	c.fresh = false
 }
 
 // failed records why a resource cannot be watched.
@@ -175,87 +215,75 @@ func poke(c chan<- struct{}) {
 }
 
 // Snapshot implements source.Source. Version is the resource versions of what is
-// cached; the objects are in the order of their names. The caller must not change
+// cached; the objects are in the order of their keys. The caller must not change
 // what the snapshot refers to: another one may be the same.
 func (c *Cluster) Snapshot() source.Snapshot {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	c.mu.Lock()
 	if c.fresh && len(c.ahead) == 0 { // what is known ahead is forgotten by the clock
 		defer c.mu.Unlock()
 		return c.snap
 	}
 	c.fresh = true // what changes from here on makes it stale
+	stale := c.stale
+	c.stale = map[string]map[string]bool{}
+	s := source.Snapshot{Synced: len(c.synced) == len(c.informers), Version: c.version()}
 	c.mu.Unlock()
-	s := c.read()
+	for resource, keys := range stale {
+		c.lists.take(resource, c.informers[resource].GetStore(), keys)
+	}
+	s.Objects, s.Errors = c.lists.objects()
+	c.withAhead(&s)
+	s.Seen = s.Version
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s.Errors = append(s.Errors, c.watchErrors()...)
 	c.snap = s
 	return s
 }
 
-// read converts all that is cached.
-func (c *Cluster) read() source.Snapshot {
-	s := source.Snapshot{Synced: true}
-	ahead := c.stillAhead()
+// version is the resource versions of what is cached and the number of events so far: what
+// the watch has brought may be on its way to the cache yet.
+func (c *Cluster) version() string {
+	var out strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(c.informers)) {
-		inf := c.informers[name]
-		s.Synced = s.Synced && inf.HasSynced()
-		if s.Version != "" {
-			s.Version += ","
-		}
-		s.Version += name + "=" + inf.LastSyncResourceVersion()
-		for _, obj := range inf.GetStore().List() {
-			if pod, ok := obj.(*corev1.Pod); ok && ahead[pod.Namespace+"/"+pod.Name] != nil {
-				continue // one of the same name before it
-			}
-			if err := keep(&s.Objects, obj); err != nil {
-				s.Errors = append(s.Errors, err.Error())
-			}
-		}
+		out.WriteString(name + "=" + c.informers[name].LastSyncResourceVersion() + ",")
 	}
+	fmt.Fprintf(&out, "events=%d", c.events)
+	return out.String()
+}
+
+// withAhead puts the Pods into a snapshot that the watch has not shown yet.
+func (c *Cluster) withAhead(s *source.Snapshot) {
+	ahead := c.stillAhead()
+	if len(ahead) == 0 {
+		return
+	}
+	var pods list[state.Pod]
+	pods.keys, pods.items, pods.errs = c.lists.pods.keys, c.lists.pods.items, nil
+	keys := map[string]bool{}
 	for _, key := range slices.Sorted(maps.Keys(ahead)) {
-		if err := keep(&s.Objects, ahead[key]); err != nil {
-			s.Errors = append(s.Errors, err.Error())
-		}
+		keys[key] = true
 		s.Version += ",ahead:" + key + "=" + ahead[key].ResourceVersion
 	}
-	s.Seen = s.Version
-	o := s.Objects
-	slices.SortFunc(o.Namespaces, func(a, b state.Namespace) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(o.Nodes, func(a, b state.Node) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(o.Pods, func(a, b state.Pod) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
-	})
-	slices.SortFunc(o.NetworkPolicies, func(a, b state.NetworkPolicy) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
-	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	take(&pods, ahead, keys, pod)
+	s.Objects.Pods = pods.items
+	for _, key := range slices.Sorted(maps.Keys(pods.errs)) {
+		s.Errors = append(s.Errors, pods.errs[key])
+	}
+}
+
+// watchErrors are why something cannot be watched.
+func (c *Cluster) watchErrors() []string {
+	var out []string
 	for _, name := range slices.Sorted(maps.Keys(c.missing)) {
-		s.Errors = append(s.Errors, lacking(c.missing[name]))
+		out = append(out, lacking(c.missing[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.errors)) {
 		if len(c.missing[name]) == 0 { // or that is why
-			s.Errors = append(s.Errors, c.errors[name])
+			out = append(out, c.errors[name])
 		}
 	}
-	return s
-}
-
-// keep adds an object; of one with a field that cannot be read it keeps the rest.
-func keep(o *source.Objects, obj any) error {
-	switch obj := obj.(type) {
-	case *corev1.Namespace:
-		o.Namespaces = append(o.Namespaces, source.Namespace(obj))
-	case *corev1.Node:
-		n, err := source.Node(obj)
-		o.Nodes = append(o.Nodes, n)
-		return err
-	case *corev1.Pod:
-		p, err := source.Pod(obj)
-		o.Pods = append(o.Pods, p)
-		return err
-	case *networkingv1.NetworkPolicy:
-		o.NetworkPolicies = append(o.NetworkPolicies, source.NetworkPolicy(obj))
-	}
-	return nil
+	return out
 }

@@ -24,6 +24,8 @@ func (r Right) String() string {
 
 // Rights are all that the agent needs, in the order of their resources.
 var Rights = []Right{
+	{"discovery.k8s.io", "endpointslices", "list"},
+	{"discovery.k8s.io", "endpointslices", "watch"},
 	{"events.k8s.io", "events", "create"},
 	{"events.k8s.io", "events", "patch"},
 	{"", "namespaces", "list"},
@@ -35,6 +37,8 @@ var Rights = []Right{
 	{"", "pods", "get"},
 	{"", "pods", "list"},
 	{"", "pods", "watch"},
+	{"", "services", "list"},
+	{"", "services", "watch"},
 }
 
 // rightsAgain is how soon it is asked again for a right that is missing: all nodes' agents

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -65,7 +66,7 @@ func Read(paths ...string) (Content, error) {
 			files = append(files, p)
 		}
 	}
-	r := reader{content: Content{NodeStates: map[string]NodeState{}}, seen: map[string]string{}}
+	r := reader{content: Content{NodeStates: map[string]NodeState{}}, seen: map[string]string{}, unready: map[string]bool{}}
 	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if err != nil {
@@ -74,6 +75,7 @@ func Read(paths ...string) (Content, error) {
 		}
 		r.file(f, data)
 	}
+	r.content.EndpointSlices = append(r.content.EndpointSlices, r.endpointSlices()...)
 	return r.content, errors.Join(r.errs...)
 }
 
@@ -102,6 +104,10 @@ type reader struct {
 	// seen says where each object was found.
 	seen map[string]string
 	errs []error
+	// selecting and unready are the Services that select Pods, and the Pods, by
+	// namespace/name, that are not ready.
+	selecting []selecting
+	unready   map[string]bool
 }
 
 // file reads the documents of one file.
@@ -233,11 +239,29 @@ func (r *reader) keep(apiVersion, kind string, data []byte) error {
 		if p.Namespace == "" {
 			p.Namespace = metav1.NamespaceDefault
 		}
-		pod, err := source.Pod(&p)
-		if err != nil {
+		return r.pod(&p)
+	case "v1 Service":
+		var s corev1.Service
+		if err := json.Unmarshal(data, &s); err != nil {
 			return err
 		}
-		c.Pods = append(c.Pods, pod)
+		if s.Namespace == "" {
+			s.Namespace = metav1.NamespaceDefault
+		}
+		return r.service(&s)
+	case "discovery.k8s.io/v1 EndpointSlice":
+		var s discoveryv1.EndpointSlice
+		if err := json.Unmarshal(data, &s); err != nil {
+			return err
+		}
+		if s.Namespace == "" {
+			s.Namespace = metav1.NamespaceDefault
+		}
+		slice, ok, err := source.EndpointSlice(&s)
+		if err != nil || !ok {
+			return err
+		}
+		c.EndpointSlices = append(c.EndpointSlices, slice)
 	case "networking.k8s.io/v1 NetworkPolicy":
 		p, err := networkPolicy(data)
 		if err != nil {
@@ -284,7 +308,7 @@ func networkPolicy(data []byte) (state.NetworkPolicy, error) {
 // State is the input of a node's render: its NodeState if there is one, else what
 // the objects say of it.
 func (c Content) State(node string) state.State {
-	s := state.State{Node: node, Namespaces: c.Namespaces, Nodes: c.Nodes, Pods: c.Pods, NetworkPolicies: c.NetworkPolicies}
+	s := c.Within(state.State{Node: node})
 	if n, ok := c.NodeStates[node]; ok {
 		s.Attachments, s.Facts, s.Config = n.Attachments, n.Facts, n.Config
 	}
