@@ -217,9 +217,13 @@ func (n *node) ask(from, network, to string) string {
 	return answerOn(c, patience)
 }
 
-func (n *node) dial(from, network, to string) (c net.Conn, err error) {
+func (n *node) dial(from, network, to string) (net.Conn, error) {
+	return n.dialWithin(from, network, to, patience)
+}
+
+func (n *node) dialWithin(from, network, to string, bound time.Duration) (c net.Conn, err error) {
 	err = netns.Do(n.place(from).Path, func() (err error) {
-		c, err = net.DialTimeout(network, to, patience)
+		c, err = net.DialTimeout(network, to, bound)
 		return err
 	})
 	return c, err
