@@ -194,6 +194,9 @@ func event(c claims.Conflict, node string) (e source.Event, ok bool) {
 	case claims.OnPort:
 		e.Reason = "PortTaken"
 		e.Note = "OpenFlow port " + c.Key + " is " + winner + "'s, which is newer; this Pod has no network: delete it"
+	case claims.OnHostPort:
+		e.Reason = "HostPortTaken"
+		e.Note = "host port " + c.Key + " is " + winner + "'s, which comes first; this Pod is not reached by it"
 	case claims.OnMAC:
 		e.Reason = "BadMAC"
 		e.Note = "the MAC " + c.Key + " in the port's external_ids is none; this Pod has no network: delete it"

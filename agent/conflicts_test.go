@@ -92,6 +92,8 @@ func TestALoserIsToldWhoWins(t *testing.T) {
 		On: claims.OnFault, Key: "spec.podSelector: no operator",
 		Loser: claims.Object{Kind: claims.KindPolicy, Namespace: "shop", Name: "p", UID: "u3"},
 	}
+	hostPort := aboutPod("a")
+	hostPort.On, hostPort.Key = claims.OnHostPort, "8080/TCP"
 	for _, c := range []struct {
 		conflict     claims.Conflict
 		reason, note string
@@ -99,6 +101,7 @@ func TestALoserIsToldWhoWins(t *testing.T) {
 		{aboutNode("n1", "n2"), "PodCIDRTaken", "podCIDR 10.244.1.0/24 is Node n2's"},
 		{aboutPod("a"), "AddressTaken", "address 10.244.1.2 is Pod default/winner's"},
 		{port, "PortTaken", "OpenFlow port 258 is Pod default/winner's"},
+		{hostPort, "HostPortTaken", "host port 8080/TCP is Pod default/winner's"},
 		{mac, "BadMAC", "the MAC 0a:58"},
 		{crowd, "TooManyPolicies", "more policies select this Pod (1801 for Ingress)"},
 		{fault, "BadPolicy", "this NetworkPolicy cannot be understood and allows nothing to the pods that it selects: spec.podSelector: no operator"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/knftables"
@@ -17,27 +18,55 @@ const table = "sluice"
 // rules puts the nftables tables in place, each as one transaction, and finds out
 // whether somebody changed them since.
 type rules struct {
-	// want is the last desired state, left what nft printed of it once it was in.
+	// want is the last desired state but for the host ports, which are ports; left is what nft
+	// printed of both once they were in.
 	want, left string
+	ports      []render.HostPort
 }
 
 // rulesets applies the rules if they are others than last time, or no longer what
-// was left there.
+// was left there. Host ports come and go with pods, and alone.
 func (h *Host) rulesets(ctx context.Context, want render.Rules, look bool) error {
-	text := fmt.Sprintf("%+v", want)
-	if text == h.rules.want {
-		if !look {
-			return nil
-		}
+	rest := want
+	rest.HostPorts = nil
+	text := fmt.Sprintf("%+v", rest)
+	samePorts := slices.Equal(want.HostPorts, h.rules.ports)
+	same := text == h.rules.want
+	if same && samePorts && !look {
+		return nil
+	}
+	if same {
 		have, err := list(ctx)
 		if err != nil {
 			return err
 		}
-		if have == h.rules.left {
-			return nil
-		}
+		same = have == h.rules.left
+	}
+	if same && samePorts {
+		return nil
 	}
 	h.rules.want = ""
+	if same {
+		if err := changePorts(ctx, h.rules.ports, want.HostPorts); err != nil {
+			return fmt.Errorf("change host ports in nftables table %s: %w", table, err)
+		}
+		_ = h.did("change host ports", nil)
+	} else {
+		if err := load(ctx, want); err != nil {
+			return err
+		}
+		_ = h.did("load nftables table "+table, nil)
+	}
+	left, err := list(ctx)
+	if err != nil {
+		return err
+	}
+	h.rules.want, h.rules.ports, h.rules.left = text, want.HostPorts, left
+	return nil
+}
+
+// load puts our tables in place whole, each in one transaction.
+func load(ctx context.Context, want render.Rules) error {
 	for _, f := range []knftables.Family{knftables.InetFamily, knftables.ARPFamily} {
 		nft, err := knftables.New(f, table)
 		if err != nil {
@@ -56,17 +85,12 @@ func (h *Host) rulesets(ctx context.Context, want render.Rules, look bool) error
 			return fmt.Errorf("put nftables table %s %s in place: %w", f, table, err)
 		}
 	}
-	_ = h.did("load nftables table "+table, nil)
-	left, err := list(ctx)
-	if err != nil {
-		return err
-	}
-	h.rules.want, h.rules.left = text, left
 	return nil
 }
 
-// inet holds the masquerade and, for userspace Open vSwitch, the guard.
+// inet holds the masquerade, the host ports and, for userspace Open vSwitch, the guard.
 func inet(tx *knftables.Transaction, want render.Rules) {
+	hostPorts(tx, want)
 	refuse(tx, want.Refused)
 	pods := want.Masquerade && len(want.Local) > 0
 	if pods || len(want.Hairpins) > 0 {

@@ -106,7 +106,7 @@ func Pod(p *corev1.Pod) (state.Pod, error) {
 		Node: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork,
 		Finished: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		Deleting: p.DeletionTimestamp != nil, Created: created(p.ObjectMeta),
-		Ports:    NamedPorts(p.Spec),
+		Ports: namedPorts(p.Spec), HostPorts: hostPorts(p.Spec),
 		AskedIPs: p.Annotations[AnnotationIPs], AskedMAC: p.Annotations[AnnotationMAC],
 		AskedIngress: p.Annotations[AnnotationIngress], AskedEgress: p.Annotations[AnnotationEgress],
 	}
@@ -178,7 +178,7 @@ func Manifests(o Objects) []any {
 			ObjectMeta: meta(p.Namespace, p.Name, p.UID, p.Labels, p.Created, p.Deleting),
 		}
 		pod.Spec.NodeName, pod.Spec.HostNetwork = p.Node, p.HostNetwork
-		pod.Spec.Containers = Containers(p.Ports)
+		pod.Spec.Containers = containersOf(p.Ports, p.HostPorts)
 		for name, value := range map[string]string{
 			AnnotationIPs: p.AskedIPs, AnnotationMAC: p.AskedMAC, AnnotationIngress: p.AskedIngress, AnnotationEgress: p.AskedEgress,
 		} {

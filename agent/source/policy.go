@@ -1,14 +1,12 @@
 package source
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -192,41 +190,4 @@ func (f *faultList) port(field string, p networkingv1.NetworkPolicyPort) state.P
 		out.End = uint16(*p.EndPort)
 	}
 	return out
-}
-
-// NamedPorts are the containers with what state needs of them: the ports that have names, of
-// the containers, then of the init containers that are restarted and so go on running.
-func NamedPorts(spec corev1.PodSpec) []state.NamedPort {
-	var out []state.NamedPort
-	take := func(c corev1.Container) {
-		for _, p := range c.Ports {
-			if p.Name != "" && p.ContainerPort >= 1 && p.ContainerPort <= 65535 {
-				out = append(out, state.NamedPort{
-					Name: p.Name, Protocol: cmp.Or(state.Protocol(p.Protocol), state.TCP), Port: uint16(p.ContainerPort),
-				})
-			}
-		}
-	}
-	for _, c := range spec.Containers {
-		take(c)
-	}
-	for _, c := range spec.InitContainers {
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			take(c)
-		}
-	}
-	return out
-}
-
-// Containers is one container that has these ports: all of a Pod's containers, as far as
-// state needs them.
-func Containers(ports []state.NamedPort) []corev1.Container {
-	if len(ports) == 0 {
-		return nil
-	}
-	c := corev1.Container{Name: "ports"}
-	for _, p := range ports {
-		c.Ports = append(c.Ports, corev1.ContainerPort{Name: p.Name, Protocol: corev1.Protocol(p.Protocol), ContainerPort: int32(p.Port)})
-	}
-	return []corev1.Container{c}
 }

@@ -61,6 +61,14 @@ func OfAttachment(a state.Attachment) Standing {
 	return Standing{Seniority: -a.Created, Name: a.Network + "/" + a.ContainerID + "/" + a.IfName, Of: objectOf(a)}
 }
 
+// OfHostPort is a cable's standing where it wants a port of the node's; leaving tells whether its
+// pod is on its way out. The older comes first: clients know it there.
+func OfHostPort(a state.Attachment, leaving bool) Standing {
+	s := OfAttachment(a)
+	s.Leaving, s.Seniority = leaving, a.Created
+	return s
+}
+
 // OfPod is a Pod's standing: a living pod before a finished one, then the newer.
 func OfPod(p state.Pod) Standing {
 	return Standing{

@@ -15,10 +15,15 @@ func TestWhoWins(t *testing.T) {
 	pod := func(name string, finished bool, created int64) claims.Standing {
 		return claims.OfPod(state.Pod{Namespace: "d", Name: name, Finished: finished, Created: created})
 	}
+	hostPort := func(name string, leaving bool, created int64) claims.Standing {
+		return claims.OfHostPort(state.Attachment{PodNamespace: "d", PodName: name, Created: created}, leaving)
+	}
 	for _, c := range []struct {
 		name          string
 		winner, loser claims.Standing
 	}{
+		{"a host port: a living pod before one that goes", hostPort("b", false, 2), hostPort("a", true, 1)},
+		{"a host port: the older pod before a newcomer", hostPort("b", false, 1), hostPort("a", false, 2)},
 		{"a living node before one that is being deleted", node("b", false, false, 1), node("a", true, true, 2)},
 		{"a ready node before one that is not", node("b", true, false, 1), node("a", false, false, 2)},
 		{"the newer node, a replacement, before its predecessor", node("b", true, false, 2), node("a", true, false, 1)},

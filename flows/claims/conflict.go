@@ -50,6 +50,8 @@ const (
 	OnPort    = "port"
 	// OnServiceAddress is a virtual address and port.
 	OnServiceAddress = "service address"
+	// OnHostPort is a port of the node's that leads to a pod.
+	OnHostPort = "host port"
 	// OnMAC is no claim of two: the attachment has a MAC that cannot be read.
 	OnMAC = "MAC"
 	// OnPolicies and OnFault are none either: a pod that more policies select than a packet

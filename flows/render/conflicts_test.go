@@ -23,6 +23,15 @@ func TestAConflictNamesLoserAndWinner(t *testing.T) {
 		}
 		return a
 	}
+	onHost := func(pod string, port uint32, address string, created int64, hostPort string) state.Attachment {
+		a := cable("c-"+pod, pod, port, address, created)
+		h, err := state.ParseHostPort(hostPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.HostPorts = []state.HostPort{h}
+		return a
+	}
 	broken := cable("c1", "a", 258, "10.244.1.2", 1)
 	broken.MAC = "0a:58"
 	podA := claims.Object{Kind: claims.KindPod, Namespace: "default", Name: "a", UID: "uid-a"}
@@ -62,6 +71,21 @@ func TestAConflictNamesLoserAndWinner(t *testing.T) {
 			state.State{Attachments: []state.Attachment{cable("c1", "a", 258, "10.244.1.2", 1), cable("c2", "", 258, "10.244.1.3", 2)}},
 			claims.Conflict{On: claims.OnPort, Key: "258", Loser: podA, Winner: claims.Object{Kind: claims.KindContainer, Name: "sluice/c2/eth0"}},
 			"port 258: default/a loses it to sluice/c2/eth0",
+		},
+		{
+			"one host port for two pods: the older has it",
+			state.State{Attachments: []state.Attachment{onHost("b", 259, "10.244.1.3", 1, "10.9.0.1:8080:80/TCP"), onHost("a", 258, "10.244.1.2", 2, "8080:80/TCP")}},
+			claims.Conflict{On: claims.OnHostPort, Key: "8080/TCP", Loser: podA, Winner: podB},
+			"host port 8080/TCP: default/a loses it to default/b",
+		},
+		{
+			"one host port, and the older pod is on its way out",
+			state.State{
+				Pods:        []state.Pod{{Namespace: "default", Name: "a", Deleting: true}},
+				Attachments: []state.Attachment{onHost("b", 259, "10.244.1.3", 2, "8080:80/TCP"), onHost("a", 258, "10.244.1.2", 1, "8080:80/TCP")},
+			},
+			claims.Conflict{On: claims.OnHostPort, Key: "8080/TCP", Loser: podA, Winner: podB},
+			"host port 8080/TCP: default/a loses it to default/b",
 		},
 		{
 			"a MAC that is none",

@@ -93,6 +93,11 @@ type Rules struct {
 	Hairpins []netip.Addr `json:"hairpins,omitempty"`
 	// Refused are the sources of what is refused: a client of a Service that nobody serves.
 	Refused []netip.Prefix `json:"refused,omitempty"`
+	// HostPorts are the node's ports that lead to its pods. What comes by the gateway device is
+	// none of theirs: the switch translates what pods send.
+	HostPorts []HostPort `json:"hostPorts,omitempty"`
+	// Loopback is the address with which what 127.0.0.1 sends to a host port reaches the pod.
+	Loopback netip.Addr `json:"loopback,omitzero"`
 	// Untracked are UDP ports of the tunnels, kept out of the host's conntrack, which
 	// each tunnelled connection would fill with an entry.
 	Untracked []uint16 `json:"untracked,omitempty"`
@@ -138,6 +143,14 @@ func HostSide(s state.State) Host {
 			Sysctl{IPv6Forwarding, "1"})
 	}
 	h.Rules.Local = own
+	h.Rules.HostPorts = d.hostPorts()
+	if h.Rules.Loopback = source[true]; h.Rules.Loopback.IsValid() {
+		localnet := "0"
+		if onLoopback(h.Rules.HostPorts) {
+			localnet = "1"
+		}
+		h.Sysctls = append(h.Sysctls, Sysctl{"net/ipv4/conf/" + GatewayDevice + "/route_localnet", localnet})
+	}
 	for _, n := range s.Nodes {
 		for _, p := range n.PodCIDRs {
 			if p = p.Masked(); d.podCIDRs.Holds(p, claims.OfNode(n)) && !slices.Contains(h.Rules.Cluster, p) {
@@ -309,6 +322,12 @@ func (h Host) String() string {
 	}
 	for _, a := range h.Rules.Hairpins {
 		line("nft masquerade from %s", a)
+	}
+	for _, p := range h.Rules.HostPorts {
+		line("nft dnat to %s what is for this node's %s", p.To, p.OnNode())
+	}
+	if onLoopback(h.Rules.HostPorts) {
+		line("nft snat to %s what 127.0.0.0/8 sends there", h.Rules.Loopback)
 	}
 	if h.Rules.Masquerade {
 		for _, p := range h.Rules.Local {

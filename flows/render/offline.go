@@ -36,7 +36,7 @@ func Attachments(s state.State) []state.Attachment {
 		}
 		out = append(out, state.Attachment{
 			PodNamespace: p.Namespace, PodName: p.Name, PodUID: p.UID,
-			OFPort: port, MAC: MAC(addresses[0]).String(), Addresses: addresses,
+			OFPort: port, MAC: MAC(addresses[0]).String(), Addresses: addresses, HostPorts: p.HostPorts,
 			Created: p.Created,
 		})
 	}

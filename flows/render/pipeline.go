@@ -60,6 +60,8 @@ func (p pipelinePart) emit(e *emitter) {
 		e.flow(flows.Destination, prioMulticast, flows.RuleGroupAddress, flows.Match{}.Dst(netip.MustParsePrefix(p)))
 	}
 	e.flow(flows.Destination, prioMulticast, flows.RuleLinkLocal, flows.Match{}.Dst(linkLocalIPv6))
+	// Where host ports answer on 127.0.0.1, the host takes what comes by the gateway for it.
+	e.flow(flows.Destination, prioMulticast, flows.RuleNobody, flows.Match{}.Dst(loopbackIPv4))
 	e.flow(flows.Destination, prioNotHere, flows.RuleNotHere, flows.Match{}.InPort(flows.PortTunnel))
 	for _, p := range p.clusterCIDRs {
 		e.flow(flows.Destination, prioCluster, flows.RuleNobody, flows.Match{}.Dst(p))
@@ -133,6 +135,9 @@ var (
 	linkLocalIPv6   = netip.MustParsePrefix("fe80::/10")
 	unspecifiedIPv6 = netip.MustParsePrefix("::/128")
 )
+
+// loopbackIPv4 is every machine's own (RFC 1122, section 3.2.1.3).
+var loopbackIPv4 = netip.MustParsePrefix("127.0.0.0/8")
 
 // solicits narrows a match to neighbour solicitations.
 func solicits(m flows.Match) flows.Match {

@@ -186,6 +186,7 @@ func divide(s state.State, policies *policy.Compiler, services *service.Resolver
 	for _, a := range d.attachments() {
 		d.parts = append(d.parts, d.pod(a))
 	}
+	d.hostPorts() // for who loses
 	d.policies(policies)
 	d.services(services)
 	d.podConflicts()

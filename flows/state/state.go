@@ -76,6 +76,9 @@ type Pod struct {
 	// Ports are those that have a name: of the containers, then of the init containers
 	// that go on running, in the object's order.
 	Ports []NamedPort `json:"ports,omitempty"`
+	// HostPorts are those of the same containers that are ports of the node's, too. A pod on
+	// the host's network has none.
+	HostPorts []HostPort `json:"hostPorts,omitempty"`
 	// Finished is set in phase Succeeded or Failed: the address may be another's by now.
 	Finished bool `json:"finished,omitempty"`
 	Deleting bool `json:"deleting,omitempty"`
@@ -110,6 +113,8 @@ type Attachment struct {
 	// MTU is what the cable was made with, in bytes; 0 if unknown.
 	MTU       int          `json:"mtu,omitempty"`
 	Addresses []netip.Addr `json:"addresses"`
+	// HostPorts are the node's ports that lead to it, in the order of CompareHostPorts.
+	HostPorts []HostPort `json:"hostPorts,omitempty"`
 	// Created is when ADD plugged it, in nanoseconds since 1970, 0 if unknown.
 	// It tells the newer of two sandboxes of one pod.
 	Created int64 `json:"created,omitempty"`
