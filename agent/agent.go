@@ -66,7 +66,8 @@ type Agent struct {
 	hostSide hostSide      // what the host must hold, from the last pass that went well
 	hostDone string        // the text of the hostSide that was put in place last
 	hostErr  error
-	repairs  uint64 // of the host
+	hostTold chan struct{} // closed and made anew after each look at the host's side
+	repairs  uint64        // of the host
 	quarrels []string
 	started  time.Time
 	underlay underlay // as last looked at
@@ -107,8 +108,9 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, log: log, host: host.New(log),
 		kicks: make(chan struct{}, 1), hostKicks: make(chan struct{}, 1), ruleKicks: make(chan struct{}, 1), done: make(chan struct{}),
-		cables:  host.NewMoved(),
-		started: time.Now(), restore: restore{log: log}, memory: newMemory(cfg.RunDir),
+		hostTold: make(chan struct{}),
+		cables:   host.NewMoved(),
+		started:  time.Now(), restore: restore{log: log}, memory: newMemory(cfg.RunDir),
 	}
 	a.plugger = plugging.New(a, log)
 	a.neighbours.init(cfg.OVSRunDir)

@@ -2,9 +2,12 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/host"
+	"github.com/sluice-cni/sluice/flows/claims"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -40,6 +43,49 @@ func (a *Agent) kickHost(now hostSide, anew bool) {
 	case !slices.Equal(now.Cables, a.hostSide.Cables):
 		a.cables.Note()
 	}
+}
+
+// SyncHost implements plugging.Node.
+func (a *Agent) SyncHost(ctx context.Context) error {
+	for {
+		a.mu.Lock()
+		done, err, told := a.hostDone == a.hostSide.text, a.hostErr, a.hostTold
+		a.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-told:
+		case <-ctx.Done():
+			if err == nil {
+				err = context.Cause(ctx)
+			}
+			return fmt.Errorf("waited for the host's own side: %w", err)
+		}
+	}
+}
+
+// MissingHostPort implements plugging.Node.
+func (a *Agent) MissingHostPort(ctx context.Context, at state.Attachment) (string, error) {
+	a.mu.Lock()
+	want, conflicts := a.hostSide.Rules.HostPorts, a.pass.result.Conflicts
+	a.mu.Unlock()
+	of := claims.OfAttachment(at).Of
+	for _, c := range conflicts {
+		if c.On == claims.OnHostPort && c.Loser == of {
+			return c.Key + " leads to it (it is " + c.Winner.String() + "'s)", nil
+		}
+	}
+	have, err := host.InstalledHostPorts(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, h := range want {
+		if slices.Contains(at.Addresses, h.To.Addr()) && !slices.Contains(have, h) {
+			return h.OnNode() + " leads to " + h.To.String(), nil
+		}
+	}
+	return "", nil
 }
 
 // hostLoop keeps the host's own side.
@@ -80,6 +126,8 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 			a.log.Error("the host's side is not what it must be", "error", err)
 		}
 		a.mu.Lock()
+		close(a.hostTold)
+		a.hostTold = make(chan struct{})
 		a.hostErr, a.repairs, a.quarrels = err, a.host.Repaired(), a.host.Quarrels()
 		if err == nil && a.hostDone != want.text {
 			a.hostDone = want.text

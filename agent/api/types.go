@@ -126,6 +126,8 @@ type PodStatus struct {
 	// as much as there is.
 	IngressRate uint64 `json:"ingressRate,omitempty"`
 	EgressRate  uint64 `json:"egressRate,omitempty"`
+	// HostPorts are the node's ports that lead to it, as 8080:80/TCP or 192.0.2.7:8080:80/TCP.
+	HostPorts []string `json:"hostPorts,omitempty"`
 	// IPAM is the plugin that gave the addresses, empty for Sluice itself.
 	IPAM    string    `json:"ipam,omitempty"`
 	Created time.Time `json:"created"`

@@ -48,15 +48,30 @@ func (l Lease) Alias() string {
 		{"pod", podOf(l)},
 		{"uid", l.PodUID},
 	}...)
+	ports := writeHostPorts(l)
+	room := maxAlias
+	if ports != "" {
+		room -= len(hostPortsOfPod)
+	}
 	out := AliasPrefix
 	for _, w := range words {
 		word := " " + w[0] + "=" + w[1]
-		if w[1] != "" && len(out)+len(word) <= maxAlias {
+		if w[1] != "" && len(out)+len(word) <= room {
 			out += word
 		}
 	}
+	switch word := " hp=" + ports; {
+	case ports == "":
+	case len(out)+len(word) <= maxAlias:
+		out += word
+	default:
+		out += hostPortsOfPod
+	}
 	return out
 }
+
+// hostPortsOfPod stands for host ports for which there is no room: the Pod has them.
+const hostPortsOfPod = " hp=*"
 
 func podOf(l Lease) string {
 	if l.PodName == "" {
@@ -66,7 +81,8 @@ func podOf(l Lease) string {
 }
 
 // ParseAlias reads an alias. OFPort is the number that was asked for. The pod and its
-// uid may be missing, and the path of the namespace always is: its inode tells it.
+// uid may be missing, and the path of the namespace always is: its inode tells it. Where
+// HostPortsOfPod is set, the host ports are missing, too.
 func ParseAlias(port, alias string) (Lease, error) {
 	rest, ours := strings.CutPrefix(alias, AliasPrefix)
 	if !ours {
@@ -99,6 +115,11 @@ func ParseAlias(port, alias string) (Lease, error) {
 		a, err := netip.ParseAddr(s)
 		errs = append(errs, err)
 		l.Addresses = append(l.Addresses, a)
+	}
+	if ports := words["hp"]; ports == "*" {
+		l.HostPortsOfPod = true
+	} else if ports != "" {
+		errs = append(errs, readHostPorts(&l, ports))
 	}
 	mac, err := macOf(words["mac"])
 	of, err2 := strconv.ParseUint(words["of"], 10, 32)

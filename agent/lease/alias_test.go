@@ -9,11 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-cni/sluice/agent/lease"
+	"github.com/sluice-cni/sluice/flows/state"
 )
 
 func TestAnAliasIsTheLease(t *testing.T) {
 	want := example()
 	want.NetNSInode, want.IPAM = 4026532508, "host-local"
+	want.HostPorts = []state.HostPort{{Protocol: state.TCP, Port: 8080, PodPort: 80}}
 	got, err := lease.ParseAlias(want.Port, want.Alias())
 	if err != nil {
 		t.Fatal(err)
@@ -33,8 +35,16 @@ func TestALongAliasKeepsWhatIsNeeded(t *testing.T) {
 		t.Errorf("%d bytes: %s", len(alias), alias)
 	}
 	got, err := lease.ParseAlias(l.Port, alias)
-	if err != nil || got.Key() != l.Key() || got.PodUID != l.PodUID || got.PodName != "" || got.Addresses[0] != l.Addresses[0] {
+	if err != nil || got.Key() != l.Key() || got.PodUID != l.PodUID || got.PodName != "" || got.Addresses[0] != l.Addresses[0] || got.HostPortsOfPod {
 		t.Errorf("%+v, %v", got, err)
+	}
+	for port := range uint16(20) {
+		l.HostPorts = append(l.HostPorts, state.HostPort{Protocol: state.TCP, Port: 8000 + port, PodPort: 80})
+	}
+	alias = l.Alias()
+	got, err = lease.ParseAlias(l.Port, alias)
+	if err != nil || len(alias) > 255 || got.Key() != l.Key() || got.PodUID != l.PodUID || !got.HostPortsOfPod || got.HostPorts != nil {
+		t.Errorf("%d bytes: %s: %+v, %v", len(alias), alias, got, err)
 	}
 }
 

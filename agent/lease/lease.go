@@ -56,6 +56,8 @@ type Lease struct {
 	DeviceUp    bool
 	// Rates are how fast the container may be.
 	Rates conf.Rates
+	// HostPortsOfPod is set where only the Pod's object knows the host ports.
+	HostPortsOfPod bool
 }
 
 // Key of the lease.

@@ -52,6 +52,12 @@ func TestWhatIsParsedIsWhatWasWritten(t *testing.T) {
 			},
 			NetNS: rapid.String().Draw(t, "netns"), NetNSInode: rapid.Uint64().Draw(t, "inode"), IPAM: rapid.String().Draw(t, "ipam"),
 		}
+		for range rapid.IntRange(0, 3).Draw(t, "host ports") {
+			want.HostPorts = append(want.HostPorts, state.HostPort{
+				Protocol: state.UDP, Port: rapid.Uint16().Draw(t, "host port"), PodPort: rapid.Uint16().Draw(t, "pod port"),
+				Address: rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("fd09::1")}).Draw(t, "host IP"),
+			})
+		}
 		for range rapid.IntRange(1, 3).Draw(t, "addresses") {
 			four, _ := netip.AddrFromSlice(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "IPv4"))
 			six, _ := netip.AddrFromSlice(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "IPv6"))
@@ -76,6 +82,7 @@ func TestParseNamesTheBadKey(t *testing.T) {
 		{"an address that is none", "sluice-ips", "10.0.0.1,10.0.0.256"},
 		{"an address with a prefix length", "sluice-ips", "10.0.0.1/24"},
 		{"a time that is no number", "sluice-created", "yesterday"},
+		{"a host port without a pod's", "sluice-host-ports", "8080/TCP"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -128,6 +128,9 @@ func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, l l
 	if err := p.node.Refused(render.AttachmentName(l.Attachment)); err != nil {
 		return l, cniError(err)
 	}
+	if err := p.hostPortsIn(ctx, l, parts); err != nil {
+		return l, cniError(err)
+	}
 	if err := ctx.Err(); err != nil {
 		return l, tryAgain("plugged in too late: %v", context.Cause(ctx))
 	}

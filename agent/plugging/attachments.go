@@ -111,21 +111,30 @@ func (t *attachments) get(key lease.Key) (lease.Lease, bool) {
 	return l, ok
 }
 
-// reserve enters the new attachment that choose makes. Choose gets the addresses that
-// are held, and by whom.
-func (t *attachments) reserve(choose func(held map[netip.Addr]string) (lease.Lease, error)) (lease.Lease, error) {
+// held is what the attachments of the pod network have: addresses, and by whom, and host ports.
+type held struct {
+	addresses map[netip.Addr]string
+	ports     []portHolder
+}
+
+// reserve enters the new attachment that choose makes. Choose is told what is held.
+func (t *attachments) reserve(choose func(held) (lease.Lease, error)) (lease.Lease, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	held := map[netip.Addr]string{}
-	for key, l := range t.known {
+	h := held{addresses: map[netip.Addr]string{}}
+	for _, l := range sortedLeases(t.known) {
 		if l.Layer2.Is() {
 			continue // the addresses of another network
 		}
+		who := t.holder(l.Key(), l)
 		for _, a := range l.Addresses {
-			held[a] = t.holder(key, l)
+			h.addresses[a] = who
+		}
+		if len(l.HostPorts) > 0 && !t.leaving[l.Key()] {
+			h.ports = append(h.ports, portHolder{l, who})
 		}
 	}
-	l, err := choose(held)
+	l, err := choose(h)
 	if err != nil {
 		return l, err
 	}

@@ -56,6 +56,7 @@ func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 		func() error { return keepsPromise(promised, req, l) },
 		func() error { return p.checkCable(ovsdb, req, l, promised) },
 		func() error { return p.checkFlows(ctx, l) },
+		func() error { return p.hostPortsDiffer(ctx, r, l) },
 	} {
 		if err := look(); err != nil {
 			return err

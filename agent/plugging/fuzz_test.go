@@ -24,11 +24,15 @@ func (nowhere) OVSDB() (*db.Client, error)                         { return nil,
 func (nowhere) Ready() (*db.Client, state.State, error)            { return nil, state.State{}, errNowhere }
 func (nowhere) Kick()                                              {}
 func (nowhere) Sync(context.Context) error                         { return errNowhere }
+func (nowhere) SyncHost(context.Context) error                     { return errNowhere }
 func (nowhere) Refused(string) error                               { return nil }
 func (nowhere) Know(context.Context, string, string, string) error { return nil }
 func (nowhere) Pod(string, string) (state.Pod, bool, bool)         { return state.Pod{}, false, false }
 func (nowhere) KnowsAllPods() bool                                 { return false }
 func (nowhere) Missing(context.Context, state.Attachment) (string, error) {
+	return "", errNowhere
+}
+func (nowhere) MissingHostPort(context.Context, state.Attachment) (string, error) {
 	return "", errNowhere
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -72,7 +71,7 @@ func (p *Plugger) newLayer2(r request) (lease.Lease, error) {
 	if err != nil {
 		return lease.Lease{}, err
 	}
-	return p.attach.reserve(func(map[netip.Addr]string) (lease.Lease, error) {
+	return p.attach.reserve(func(held) (lease.Lease, error) {
 		l := r.lease
 		l.Layer2, l.Rates = r.conf.Layer2, rates
 		l.NetNSInode, l.MTU, l.Created = inode(l.NetNS), r.conf.MTU, time.Now().UnixNano()

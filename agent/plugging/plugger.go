@@ -29,6 +29,12 @@ type Node interface {
 	// Sync waits until a pass that began after this call has ended, and returns its
 	// error: then the flows are those of the attachments.
 	Sync(ctx context.Context) error
+	// SyncHost waits until the host's own side is that of the last pass, and returns why it
+	// cannot be.
+	SyncHost(ctx context.Context) error
+	// MissingHostPort is the first host port of the attachment that the host does not lead to
+	// it, and why; empty if it leads all.
+	MissingHostPort(ctx context.Context, a state.Attachment) (string, error)
 	// Refused is why the switch did not take the flows of an attachment (see
 	// render.AttachmentName) in the last pass; nil if it did.
 	Refused(attachment string) error

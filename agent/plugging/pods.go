@@ -20,6 +20,9 @@ func (p *Plugger) Pods() []api.PodStatus {
 			Bridge: l.Layer2.Bridge, VLAN: l.Layer2.VLAN, Trunk: l.Layer2.Trunk, Device: l.Layer2.Device,
 			IngressRate: l.Rates.Ingress.Bits, EgressRate: l.Rates.Egress.Bits,
 		}
+		for _, h := range l.HostPorts {
+			s.HostPorts = append(s.HostPorts, h.String())
+		}
 		if l.PodName != "" {
 			s.Pod = l.PodNamespace + "/" + l.PodName
 		}

@@ -39,6 +39,7 @@ func (p *Plugger) recoverCables(ctx context.Context, ovsdb *db.Client) error {
 			paths = namespaces()
 		}
 		l.NetNS = paths[l.NetNSInode]
+		p.recoverHostPorts(&l)
 		if l.PodName == "" && l.PodUID != "" {
 			p.log.Warn("a cable's pod is known by its uid alone: no policy can select it", "port", end.Name, "uid", l.PodUID)
 		}
@@ -50,6 +51,19 @@ func (p *Plugger) recoverCables(ctx context.Context, ovsdb *db.Client) error {
 		p.attach.update(l)
 	}
 	return errors.Join(errs...)
+}
+
+// recoverHostPorts asks the Pod for those for which the alias has had no room.
+func (p *Plugger) recoverHostPorts(l *lease.Lease) {
+	if !l.HostPortsOfPod {
+		return
+	}
+	pod, there, _ := p.node.Pod(l.PodNamespace, l.PodName)
+	if there && l.Of(pod) {
+		l.HostPorts, l.HostPortsOfPod = pod.HostPorts, false
+		return
+	}
+	p.log.Warn("a pod's host ports are lost: its cable has had no room for them, and its Pod is not known", "port", l.Port, "holder", l.Holder())
 }
 
 // namespaceDirs are where runtimes keep the files of network namespaces.

@@ -64,7 +64,7 @@ func attachment(req *wire.Request) (r request, err error) {
 	r.lease = lease.Lease{NetNS: req.NetNS, IPAM: r.conf.IPAM, Attachment: state.Attachment{
 		Network: r.conf.Name, ContainerID: req.ContainerID, IfName: req.IfName,
 		PodNamespace: args.PodNamespace, PodName: args.PodName, PodUID: args.PodUID,
-		Port: wire.HostName(r.conf.Name, req.ContainerID, req.IfName),
+		Port: wire.HostName(r.conf.Name, req.ContainerID, req.IfName), HostPorts: hostPorts(r.conf.PortMappings),
 	}}
 	return r, nil
 }

@@ -137,15 +137,18 @@ func (p *Plugger) reserve(ovsdb *db.Client, s state.State, r request, req *wire.
 		return r.lease, d, err
 	}
 	freed := lease.Freed(bridge.ExternalIDs)
-	l, err := p.attach.reserve(func(held map[netip.Addr]string) (lease.Lease, error) {
+	l, err := p.attach.reserve(func(held held) (lease.Lease, error) {
 		l := r.lease
 		l.NetNSInode = inode(l.NetNS)
 		if r.conf.IPAM != "" {
-			l.Addresses, err = d.addresses, free(d.addresses, held)
+			l.Addresses, err = d.addresses, free(d.addresses, held.addresses)
 		} else {
-			l.Addresses, err = choose(ranges, ask, held, freed)
+			l.Addresses, err = choose(ranges, ask, held.addresses, freed)
 		}
 		if err != nil {
+			return l, err
+		}
+		if err := p.hostPortsFree(s, l, held.ports); err != nil {
 			return l, err
 		}
 		if l.MAC = render.MAC(l.Addresses[0]).String(); ask.MAC != nil {

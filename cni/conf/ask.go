@@ -90,10 +90,11 @@ func askedMAC(s string) (net.HardwareAddr, error) {
 // supported are the capabilities that a conf may declare: the runtime then passes their
 // values in runtimeConfig (CNI conventions, "Dynamic plugin specific fields").
 var supported = map[string]func(field, *Conf) error{
-	"ips":       func(f field, c *Conf) error { return f.askIPs(&c.fromRuntime) },
-	"mac":       func(f field, c *Conf) error { return f.askMAC(&c.fromRuntime) },
-	"ipRanges":  field.ipRanges,
-	"bandwidth": field.runtimeBandwidth,
+	"ips":          func(f field, c *Conf) error { return f.askIPs(&c.fromRuntime) },
+	"mac":          func(f field, c *Conf) error { return f.askMAC(&c.fromRuntime) },
+	"ipRanges":     field.ipRanges,
+	"bandwidth":    field.runtimeBandwidth,
+	"portMappings": field.portMappings,
 }
 
 // capabilities refuses those that Sluice has not: a runtime would pass values for them,

@@ -58,6 +58,9 @@ type Conf struct {
 	// RatesFromRuntime tells that the runtime said something about rates: then the Pod's
 	// annotations are in it.
 	RatesFromRuntime bool
+	// PortMappings ("runtimeConfig.portMappings") are the node's ports that lead to the
+	// container. No two overlap.
+	PortMappings []PortMapping
 	// DisableGC ("disableGC"): GC deletes nothing.
 	DisableGC bool
 	// DNS ("dns") is handed back in the result, unused.

@@ -25,6 +25,11 @@ func with(fields string) string {
 	return `{"cniVersion": "1.1.0", "name": "pods", "type": "sluice"` + fields + `}`
 }
 
+// ports are the port mappings of a runtime.
+func ports(mappings string) string {
+	return `"runtimeConfig": {"portMappings": [` + mappings + `]}`
+}
+
 func cniError(t *testing.T, err error) *types.Error {
 	t.Helper()
 	var e *types.Error
@@ -66,14 +71,22 @@ func TestAGoodConfigurationIsRead(t *testing.T) {
 			}),
 		},
 		"what a runtime asks for": {
-			with(`"capabilities": {"ips": true, "mac": true, "ipRanges": true},
-				"runtimeConfig": {"ips": ["10.1.0.9/24", "fd00::9"], "mac": "02:00:00:00:00:01", "ipRanges": [[{"subnet": "10.1.0.0/24", "gateway": ""}], [{"subnet": "fd00::/64"}]]}`),
+			with(`"capabilities": {"ips": true, "mac": true, "ipRanges": true, "portMappings": true},
+				"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""},
+					{"hostPort": 53, "containerPort": 5353, "protocol": "UDP", "hostIP": "10.9.0.1"}, {"hostPort": 8080, "containerPort": 80},
+					{"hostPort": 53, "containerPort": 5353, "protocol": "udp", "hostIP": "::ffff:10.9.0.2"}],
+				"ips": ["10.1.0.9/24", "fd00::9"], "mac": "02:00:00:00:00:01", "ipRanges": [[{"subnet": "10.1.0.0/24", "gateway": ""}], [{"subnet": "fd00::/64"}]]}`),
 			usual(func(c *conf.Conf) {
 				c.Ask = conf.Ask{
 					Addresses: []netip.Addr{netip.MustParseAddr("10.1.0.9"), netip.MustParseAddr("fd00::9")}, AddressesBy: "runtimeConfig.ips",
 					MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, MACBy: "runtimeConfig.mac",
 				}
 				c.Ranges = ipam.Whole(netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00::/64"))
+				c.PortMappings = []conf.PortMapping{
+					{Protocol: "tcp", HostPort: 8080, ContainerPort: 80},
+					{HostIP: netip.MustParseAddr("10.9.0.1"), Protocol: "udp", HostPort: 53, ContainerPort: 5353},
+					{HostIP: netip.MustParseAddr("10.9.0.2"), Protocol: "udp", HostPort: 53, ContainerPort: 5353},
+				}
 			}),
 		},
 		"what args ask for, as far as the runtime does not": {
@@ -181,11 +194,21 @@ func TestABadConfigurationIsRefusedInWords(t *testing.T) {
 		"a field in the singular":     {with(`"range": []`), 2, `"range": unknown field (value []); did you mean "ranges"?`},
 		"a vlan":                      {with(`"vlan": 5`), 7, `vlan: expected none, as it is of a network with "bridge", found 5`},
 		"a capability of no sense":    {with(`"capabilities": {"ips": "yes"}`), 7, `capabilities.ips: expected true or false, found "yes"`},
-		"a capability of others":      {with(`"capabilities": {"portMappings": true}`), 2, `capabilities.portMappings: not supported yet (value true); leave it out, or declare it of the plugin that has it`},
-		"a value for others":          {with(`"runtimeConfig": {"portMappings": []}`), 2, `runtimeConfig.portMappings: not supported yet (value []); leave the capability out of the network configuration`},
+		"a capability of others":      {with(`"capabilities": {"dns": true}`), 2, `capabilities.dns: not supported yet (value true); leave it out, or declare it of the plugin that has it`},
+		"a value for others":          {with(`"runtimeConfig": {"dns": {}}`), 2, `runtimeConfig.dns: not supported yet (value {}); leave the capability out of the network configuration`},
 		"an address that is none":     {with(`"runtimeConfig": {"ips": ["10.1.0"]}`), 7, `runtimeConfig.ips: expected an address such as 10.244.3.7, found "10.1.0"`},
 		"two addresses of a family":   {with(`"runtimeConfig": {"ips": ["10.1.0.1", "10.1.0.2/24"]}`), 7, `runtimeConfig.ips: expected at most one address of each family, found 10.1.0.1 and 10.1.0.2`},
 		"a multicast MAC":             {with(`"runtimeConfig": {"mac": "01:00:00:00:00:01"}`), 7, `runtimeConfig.mac: expected a unicast MAC of six bytes such as 02:00:00:00:00:01, found "01:00:00:00:00:01"`},
+		"port mappings alone":         {with(`"runtimeConfig": {"portMappings": {}}`), 7, `runtimeConfig.portMappings: expected a list of {"hostPort", "containerPort", "protocol", "hostIP"}, found {}`},
+		"a host port of nothing":      {with(ports(`{"containerPort": 80}`)), 7, `runtimeConfig.portMappings[0].hostPort: expected a port, 1 to 65535, found nothing`},
+		"a host port of 0":            {with(ports(`{"hostPort": 0, "containerPort": 80}`)), 7, `runtimeConfig.portMappings[0].hostPort: expected a port, 1 to 65535, found 0`},
+		"a large container port":      {with(ports(`{"hostPort": 80, "containerPort": 65536}`)), 7, `runtimeConfig.portMappings[0].containerPort: expected a port, 1 to 65535, found 65536`},
+		"a protocol without ports":    {with(ports(`{"hostPort": 80, "containerPort": 80, "protocol": "icmp"}`)), 7, `runtimeConfig.portMappings[0].protocol: expected one of tcp, udp, sctp, found "icmp"`},
+		"a hostIP that is none":       {with(ports(`{"hostPort": 80, "containerPort": 80, "hostIP": "eth0"}`)), 7, `runtimeConfig.portMappings[0].hostIP: expected an address of the node's, such as "192.0.2.7", found "eth0"`},
+		"a hostIP of ::1":             {with(ports(`{"hostPort": 80, "containerPort": 80, "hostIP": "::1"}`)), 7, `runtimeConfig.portMappings[0].hostIP: expected another address than ::1, which Linux lets nothing leave from (127.0.0.1 is possible), found "::1"`},
+		"one host port for two":       {with(ports(`{"hostPort": 80, "containerPort": 80}, {"hostPort": 80, "containerPort": 81, "hostIP": "10.9.0.1"}`)), 7, `runtimeConfig.portMappings[1]: expected another host port than runtimeConfig.portMappings[0]'s, found {"hostPort":80,"containerPort":81,"hostIP":"10.9.0.1"}`},
+		"a member of no meaning":      {with(ports(`{"hostPort": 80, "containerPort": 80, "name": "http"}`)), 7, `runtimeConfig.portMappings[0].name: expected one of hostPort, containerPort, protocol and hostIP, found "http"`},
+		"host ports elsewhere":        {with(`"bridge": "br-lan", ` + ports(`{"hostPort": 80, "containerPort": 80}`)), 7, `runtimeConfig.portMappings: expected none, as the node's ports lead to the pod network, found 80`},
 		"an ipam outside CNI_PATH":    {with(`"ipam": {"type": "../sh"}`), 7, `ipam.type: expected the name of an IPAM plugin, such as "host-local", found "../sh"`},
 		"two sources of addresses":    {with(`"ipam": {"type": "static"}, "ranges": ["10.1.0.0/24"]`), 7, `ranges: expected none, as "static" gives the addresses (ipam.type), found 10.1.0.0/24`},
 		"a range with an odd member":  {with(`"ranges": [{"subnet": "10.1.0.0/24", "start": 1}]`), 7, `ranges[0]: expected a prefix such as "10.244.3.0/24", or an object of "subnet", "rangeStart", "rangeEnd", "gateway" and "exclude", found {"subnet":"10.1.0.0/24","start":1}`},

@@ -163,6 +163,8 @@ func (c *Conf) fitsLayer2() error {
 		return nil
 	}
 	switch {
+	case c.PortMappings != nil:
+		return refuse("runtimeConfig.portMappings", `the node's ports lead to the pod network`, fmt.Sprint(c.PortMappings[0].HostPort))
 	case c.Ranges != nil:
 		return refuse("ranges", `addresses of a network with "bridge" or "device" come from an IPAM plugin (ipam.type), or are none`, fmt.Sprint(c.Ranges[0]))
 	case c.Ask.Addresses != nil && c.IPAM == "":

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -30,6 +31,28 @@ func declaredPorts(pod *corev1.Pod) []Port {
 			}
 			if !slices.Contains(ports, port) {
 				ports = append(ports, port)
+			}
+		}
+	}
+	return ports
+}
+
+// HostPort is a port of the node that leads to one of a pod's, as a runtime tells a CNI
+// plugin of it.
+type HostPort struct {
+	HostPort      int    `json:"hostPort"`
+	ContainerPort int    `json:"containerPort"`
+	Protocol      string `json:"protocol"`
+	HostIP        string `json:"hostIP"`
+}
+
+// hostPorts are those of the containers that go on running.
+func hostPorts(pod *corev1.Pod) []HostPort {
+	var ports []HostPort
+	for _, container := range pod.Spec.Containers {
+		for _, p := range container.Ports {
+			if p.HostPort != 0 && !pod.Spec.HostNetwork {
+				ports = append(ports, HostPort{int(p.HostPort), int(p.ContainerPort), strings.ToLower(cmp.Or(string(p.Protocol), "TCP")), p.HostIP})
 			}
 		}
 	}
@@ -80,6 +103,9 @@ func keepPodInPlace(object, old Object, pod *corev1.Pod) error {
 	}
 	if pod.Spec.HostNetwork != was.Spec.HostNetwork {
 		return fmt.Errorf("%s: %s exists with hostNetwork %v: delete it first, then apply it", object.Source, object.Key(), was.Spec.HostNetwork)
+	}
+	if !slices.Equal(hostPorts(pod), hostPorts(was)) {
+		return fmt.Errorf("%s: %s exists with other host ports: delete it first, then apply it", object.Source, object.Key())
 	}
 	set(object, was.Spec.NodeName, "spec", "nodeName")
 	// Its addresses are those it has, whatever is given.

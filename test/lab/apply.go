@@ -154,7 +154,7 @@ func (s *session) notePods(objects []Object) (changed []*podState, err error) {
 		if !slices.Equal(known.Ports, ports) && known.Running {
 			changed = append(changed, known)
 		}
-		known.Ports = ports
+		known.Ports, known.HostPorts = ports, hostPorts(pod)
 	}
 	return changed, s.save()
 }

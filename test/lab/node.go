@@ -52,7 +52,7 @@ func (h host) configureCNI() error {
 	conf, err := json.MarshalIndent(map[string]any{
 		"cniVersion": "1.1.0",
 		"name":       networkName,
-		"plugins":    []any{map[string]any{"type": pluginType, "socket": h.cniSocket()}},
+		"plugins":    []any{map[string]any{"type": pluginType, "socket": h.cniSocket(), "capabilities": map[string]bool{"portMappings": true}}},
 	}, "", "  ")
 	if err == nil {
 		err = writeWhole(filepath.Join(h.cniConfDir(), "10-sluice.conflist"), append(conf, '\n'))

@@ -128,6 +128,9 @@ func (h host) cni(ctx context.Context, pod podState, uid string, verb cniVerb) e
 			{"K8S_POD_INFRA_CONTAINER_ID", pod.ContainerID},
 		},
 	}
+	if len(pod.HostPorts) > 0 {
+		rt.CapabilityArgs = map[string]any{"portMappings": pod.HostPorts}
+	}
 	if uid != "" {
 		rt.Args = append(rt.Args, [2]string{"K8S_POD_UID", uid})
 	}

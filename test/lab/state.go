@@ -52,8 +52,10 @@ type podState struct {
 	ContainerID string       `json:"containerID,omitempty"`
 	Addresses   []netip.Addr `json:"addresses,omitempty"`
 	// Ports are those that are declared, and listened on if Running.
-	Ports   []Port `json:"ports,omitempty"`
-	Running bool   `json:"running"`
+	Ports []Port `json:"ports,omitempty"`
+	// HostPorts are the ports of the node that the runtime asks for with the pod.
+	HostPorts []HostPort `json:"hostPorts,omitempty"`
+	Running   bool       `json:"running"`
 }
 
 func (p podState) String() string { return p.Namespace + "/" + p.Name }
