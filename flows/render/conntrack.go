@@ -13,6 +13,7 @@ const (
 	prioRelated = 95
 	prioReply   = 90
 	prioKnown   = 85
+	prioOffer   = 80
 	prioServed  = 20
 	prioPorts   = 10
 	prioCommit  = 5

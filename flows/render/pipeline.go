@@ -108,12 +108,13 @@ func (p pipelinePart) distrust(e *emitter) {
 	}
 	e.flow(flows.SpoofGuard, prioRouters, flows.RuleForeignNA, v6.Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)))
 
-	// Offers and acknowledgements come from the server's port (RFC 2131, RFC 8415).
+	// Offers and acknowledgements come from the server's port (RFC 2131, RFC 8415). Only what opens
+	// a connection is asked: else a bit of the port would be in all cached flows of UDP.
 	for _, m := range []flows.Match{
 		flows.Match{}.Origin(flows.OriginPod).IPv4().Proto(flows.ProtoUDP).Is(flows.UDPSrc, flows.Uint(67)).Is(flows.UDPDst, flows.Uint(68)),
 		flows.Match{}.Origin(flows.OriginPod).IPv6().Proto(flows.ProtoUDP).Is(flows.UDPSrc, flows.Uint(547)).Is(flows.UDPDst, flows.Uint(546)),
 	} {
-		e.flow(flows.SpoofGuard, prioRouters, flows.RuleDHCPOffer, m)
+		e.flow(flows.State, prioOffer, flows.RuleDHCPOffer, m.Tracked(flows.CTNew, 0))
 	}
 	// What every kernel with IPv6 says on a link, to whoever is there: no spoofing, and
 	// nobody's business.

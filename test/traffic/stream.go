@@ -112,7 +112,8 @@ func (s *Stream) lost() []time.Time {
 // Span is a time in which messages may be lost; the zero value is none.
 type Span struct{ From, To time.Time }
 
-func (s Span) holds(at time.Time) bool { return at.After(s.From) && at.Before(s.To) }
+// Holds tells whether a time is within the span.
+func (s Span) Holds(at time.Time) bool { return at.After(s.From) && at.Before(s.To) }
 
 // Length of the span.
 func (s Span) Length() time.Duration { return s.To.Sub(s.From) }
@@ -189,7 +190,7 @@ func (s *Stream) End(t *testing.T, except ...Span) (excused int) {
 		t.Errorf("%s broke: %v", s.Name, r.Broken)
 	}
 	if unexcused := slices.DeleteFunc(slices.Clone(r.Lost), func(at time.Time) bool {
-		return slices.ContainsFunc(except, func(e Span) bool { return e.holds(at) })
+		return slices.ContainsFunc(except, func(e Span) bool { return e.Holds(at) })
 	}); len(unexcused) > 0 {
 		t.Errorf("%s: lost %d of %d messages", s.Name, len(unexcused), r.Sent)
 		return len(r.Lost) - len(unexcused)

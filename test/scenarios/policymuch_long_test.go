@@ -1,0 +1,13 @@
+//go:build long
+
+package scenarios
+
+// How much is done in the tests of policies that take long.
+const (
+	// churned is how many policies come and go beside connections.
+	churned = 1000
+	// scanAddresses and scanPorts are what a scan tries, so many ports each millisecond.
+	scanAddresses = 250
+	scanPorts     = 20000
+	scanBurst     = 50
+)
