@@ -88,13 +88,14 @@ func Tables(s state.State) Result { return new(Renderer).Render(s) }
 // what an owner whose part of the state has changed needs: of two successive results,
 // what is alike is the same *Owned. The zero Renderer is ready to use, by one caller.
 type Renderer struct {
-	made     map[flows.Owner]made
+	made     []made // in the order of the owners
 	policies policy.Compiler
 	services service.Resolver
 }
 
 // made is what an owner was given last, and from what.
 type made struct {
+	owner flows.Owner
 	parts []part
 	owned *Owned
 }
@@ -111,22 +112,28 @@ type part interface {
 func (r *Renderer) Render(s state.State) Result {
 	d := divide(s, &r.policies, &r.services)
 	slices.SortStableFunc(d.parts, func(a, b part) int { return flows.CompareOwners(a.owner(), b.owner()) })
-	next := make(map[flows.Owner]made, len(r.made))
-	result := Result{Conflicts: d.conflicts}
+	next, before := make([]made, 0, len(r.made)+1), r.made
+	result := Result{Set: make([]*Owned, 0, len(r.made)+1), Conflicts: d.conflicts}
 	for parts := d.parts; len(parts) > 0; {
 		owner, n := parts[0].owner(), 1
 		for n < len(parts) && parts[n].owner() == owner {
 			n++
 		}
-		m, ok := r.made[owner]
-		if !ok || !slices.EqualFunc(m.parts, parts[:n], part.same) {
-			before := m.owned
-			m = made{slices.Clone(parts[:n]), makeOwned(owner, parts[:n])}
-			if ok && before.same(m.owned) {
-				m.owned = before
+		for len(before) > 0 && flows.CompareOwners(before[0].owner, owner) < 0 {
+			before = before[1:]
+		}
+		m := made{owner: owner}
+		if len(before) > 0 && before[0].owner == owner {
+			m = before[0]
+		}
+		if m.owned == nil || !slices.EqualFunc(m.parts, parts[:n], part.same) {
+			last := m.owned
+			m.parts, m.owned = slices.Clone(parts[:n]), makeOwned(owner, parts[:n])
+			if last != nil && last.same(m.owned) {
+				m.owned = last
 			}
 		}
-		next[owner] = m
+		next = append(next, m)
 		result.Set = append(result.Set, m.owned)
 		parts = parts[n:]
 	}

@@ -49,11 +49,11 @@ func (h holders) lostBy(o *state.Service) []Frontend {
 	}
 	var out []Frontend
 	for _, a := range o.ClusterIPs {
-		if h.first[Frontend{Address: a}] != o {
+		if compareServices(h.first[Frontend{Address: a}], o) != 0 {
 			out = append(out, Frontend{Address: a})
 		}
 		for _, p := range o.Ports {
-			if f := (Frontend{a, p.Protocol, p.Port}); h.first[f] != o {
+			if f := (Frontend{a, p.Protocol, p.Port}); compareServices(h.first[f], o) != 0 {
 				out = append(out, f)
 			}
 		}

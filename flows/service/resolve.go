@@ -34,12 +34,13 @@ type Service struct {
 	// Guards are its virtual addresses, without those that are another Service's too and are
 	// guarded by that one: what none of the ports takes is refused.
 	Guards []netip.Addr
+	name   string
 	// groups are the names of all ports' groups.
 	groups []groupName
 }
 
 // Name is namespace/name.
-func (s *Service) Name() string { return s.Object.Namespace + "/" + s.Object.Name }
+func (s *Service) Name() string { return s.name }
 
 // Port is one port of a Service at its addresses of one family.
 type Port struct {
@@ -88,6 +89,9 @@ type Resolver struct {
 	Hash Hash
 	here place
 	made []made // in the order of the objects
+	// holders and numbers are of the objects and of the groups of made.
+	holders holders
+	numbers Numbers
 }
 
 // place is what of the node its answers depend on.
@@ -108,32 +112,37 @@ func (r *Resolver) Resolve(s state.State) Result {
 		here.zone = n.Labels[ZoneLabel]
 	}
 	before := r.made
-	if here != r.here {
-		before = nil
-	}
 	hash := r.Hash
 	if hash == nil {
 		hash = defaultHash
 	}
 	objects, list := servicesOf(s), slicesOf(s)
-	taken := settle(objects)
-	result := Result{Services: make([]*Service, 0, len(objects)), Conflicts: taken.conflicts()}
+	if !slices.EqualFunc(before, objects, func(m made, o *state.Service) bool { return sameService(m.object, o) }) {
+		r.holders = settle(objects)
+	}
+	result := Result{Services: make([]*Service, 0, len(objects)), Conflicts: r.holders.conflicts()}
 	next := make([]made, 0, len(objects))
+	regrouped := len(before) != len(objects)
 	for _, o := range objects {
-		m := made{object: o, lost: taken.lostBy(o)}
+		m := made{object: o, lost: r.holders.lostBy(o)}
 		m.slices, list = take(o, list)
 		for len(before) > 0 && compareServices(before[0].object, o) < 0 {
 			before = before[1:]
 		}
-		if len(before) > 0 && before[0].same(m) {
+		known := len(before) > 0 && compareServices(before[0].object, o) == 0
+		if known && here == r.here && before[0].same(m) {
 			m.result = before[0].result
 		} else {
 			m.result = resolve(m, here, hash)
+			regrouped = regrouped || !known || !slices.Equal(before[0].result.groups, m.result.groups)
 		}
 		next = append(next, m)
 		result.Services = append(result.Services, m.result)
 	}
-	result.Numbers = settleNumbers(result.Services)
+	if regrouped {
+		r.numbers = settleNumbers(result.Services)
+	}
+	result.Numbers = r.numbers
 	r.made, r.here = next, here
 	return result
 }
@@ -202,7 +211,7 @@ func identical[T any](a, b []T) bool {
 
 // resolve makes a Service's result.
 func resolve(m made, here place, hash Hash) *Service {
-	out := &Service{Object: *m.object}
+	out := &Service{Object: *m.object, name: m.object.Namespace + "/" + m.object.Name}
 	for i, p := range m.object.Ports {
 		if slices.ContainsFunc(m.object.Ports[:i], func(q state.ServicePort) bool { return q.Port == p.Port && q.Protocol == p.Protocol }) {
 			continue
