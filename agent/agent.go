@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/discovery"
+	"github.com/sluice-cni/sluice/agent/forget"
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/agent/reconcile"
@@ -20,6 +21,7 @@ import (
 	"github.com/sluice-cni/sluice/agent/source/manifests"
 	"github.com/sluice-cni/sluice/cni/wire/server"
 	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/service"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/ovs/db"
 	"github.com/sluice-cni/sluice/ovs/openflow"
@@ -50,10 +52,15 @@ type Agent struct {
 	memory     *memory
 	conflicts  *conflicts
 	purger     *purger
+	forgets    *forget.Ledger
 	// kept and judgesAnew are the pass's: what is known of pods that have gone, and that
 	// policies have changed since cached flows were last purged.
 	kept       keeper
 	judgesAnew bool
+	// servicesAnew is the pass's: Services may have changed since what is owed was judged.
+	servicesAnew bool
+	// services are those that the pass is about to put in force.
+	services service.Result
 	// dbChanged is set when OVSDB holds something that no pass has looked at yet.
 	dbChanged atomic.Bool
 
@@ -71,6 +78,7 @@ type Agent struct {
 	quarrels []string
 	started  time.Time
 	underlay underlay // as last looked at
+	tracks   string   // the datapath_type of what is to be forgotten
 	deaf     string   // why the switch forwards nothing new, empty if it does
 }
 
@@ -122,6 +130,8 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	}
 	a.src, a.conflicts = src, newConflicts(cfg.Node, src, log)
 	a.purger = newPurger(cfg.OVSRunDir, log)
+	a.forgets = forget.New(log, a.noteForget, a.cachedFlowsSettle, a.tracker)
+	a.rec.Before = a.beforeChange
 	a.kept.recall = a.memory.pods
 	return a, nil
 }
@@ -182,6 +192,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("memory", a.memoryLoop)
 	run("conflicts", a.conflicts.loop)
 	run("cached flows", a.purger.loop)
+	run("conntrack", a.forgets.Run)
 	run("CNI configuration", a.installLoop)
 	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)
 	<-ctx.Done()

@@ -157,7 +157,10 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 		before := p.result.Set
 		p.state, p.result, p.hostSide = s, a.renderer.Render(s), newHostSide(s)
 		a.judgesAnew = a.judgesAnew || judgesOtherwise(before, p.result.Set)
+		a.servicesAnew = true
 	}
+	a.recallForget(ovsdb)
+	a.services = p.result.Services
 	a.recMu.Lock()
 	err = a.rec.Apply(ctx, p.result.Set, look)
 	p.refused = a.rec.Refused()
@@ -166,6 +169,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 	if err != nil {
 		return err
 	}
+	a.judgeForget(s.Facts.Datapath, p.result.Services)
 	if a.judgesAnew {
 		a.judgesAnew = false
 		a.purger.kick(s.Facts.Datapath)

@@ -91,6 +91,9 @@ func (a *Agent) Status() api.Status {
 	if untold := a.conflicts.Problem(); untold != "" {
 		problem("events: %s", untold)
 	}
+	if owed := a.forgets.Problem(); owed != "" {
+		problem("conntrack: connections to backends that have gone are not forgotten: %s", owed)
+	}
 	out.Ready = p.err == nil && !crippled(p.refused) && hostDone && deaf == "" && known && len(self.PodCIDRs) > 0
 	out.PodCIDRs = prefixes(self.PodCIDRs)
 	for _, n := range s.Nodes {

@@ -84,23 +84,32 @@ func diffTables(have, want tables) change {
 // diffOwners is what turns the installed owners into the desired ones, both in the
 // order of owners. Those that are the same are passed over.
 func diffOwners(installed, desired []*render.Owned) change {
-	installed, desired = apart(installed, desired)
 	var c change
-	flows.Walk(installed, desired, render.CompareOwned, func(h, w **render.Owned) {
-		var have, want render.Owned
-		if h != nil {
-			have = **h
-		}
-		if w != nil {
-			want = **w
-		}
-		if h == nil || w == nil || *h != *w {
-			c.flows(have.Flows, want.Flows)
-			c.groups(have.Groups, want.Groups)
-		}
+	eachChanging(installed, desired, func(have, want *render.Owned) {
+		c.flows(have.Flows, want.Flows)
+		c.groups(have.Groups, want.Groups)
 	})
 	c.unmove()
 	return c
+}
+
+// eachChanging calls visit for each owner that two sets do not have alike; one that a set lacks is
+// an empty one.
+func eachChanging(installed, desired []*render.Owned, visit func(have, want *render.Owned)) {
+	installed, desired = apart(installed, desired)
+	var none render.Owned
+	flows.Walk(installed, desired, render.CompareOwned, func(h, w **render.Owned) {
+		have, want := &none, &none
+		if h != nil {
+			have = *h
+		}
+		if w != nil {
+			want = *w
+		}
+		if have != want {
+			visit(have, want)
+		}
+	})
 }
 
 // apart leaves out the owners at both ends that are the same: mostly one or two of tens of

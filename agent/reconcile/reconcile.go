@@ -23,12 +23,17 @@ type Dial func(ctx context.Context) (openflow.Switch, error)
 type Reconciler struct {
 	dial Dial
 	log  *slog.Logger
+	// Before, if it is set, is called before the switch is changed: what there may be in it of
+	// what changes, and what there will be in its stead. Its error leaves the switch as it is.
+	Before func(ctx context.Context, was, now []*render.Owned) error
 
 	sw openflow.Switch
 	// installed is what the switch holds as far as is known, in the order of
 	// owners. When nothing is known the next pass must look.
 	installed []*render.Owned
 	known     bool
+	// last is what was installed before nothing was known any more: connections may go by it yet.
+	last []*render.Owned
 	// refused are the owners that are put aside, by what was desired of them.
 	refused map[*render.Owned]RefusedError
 	// repaired counts flows and groups found to be other than this Reconciler left them.
@@ -128,12 +133,29 @@ func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look Lo
 	} else {
 		c = diffOwners(r.installed, desired)
 	}
+	if err := r.announce(ctx, c, found, desired); err != nil {
+		return err
+	}
 	if err := r.put(ctx, c, found.flows, desired); err != nil {
 		return err
 	}
 	// What is left of owners that are put aside only another look can tell.
 	r.installed, r.known = r.withoutRefused(desired), len(r.refused) == 0
+	r.last = r.installed
 	return nil
+}
+
+// announce calls Before if there is something to change.
+func (r *Reconciler) announce(ctx context.Context, c change, found tables, desired []*render.Owned) error {
+	if r.Before == nil || c.Empty() {
+		return nil
+	}
+	var was, now []*render.Owned
+	eachChanging(r.last, desired, func(have, want *render.Owned) { was, now = append(was, have), append(now, want) })
+	if len(found.flows) > 0 {
+		was, now = append(was, &render.Owned{Flows: found.flows, Groups: found.groups}), desired
+	}
+	return r.Before(ctx, was, now)
 }
 
 // open dials a switch and passes on what others do to its flows. One that cannot be

@@ -18,6 +18,8 @@ type Result struct {
 	Set []*Owned
 	// Conflicts are claims that lost, in a stable order.
 	Conflicts []claims.Conflict
+	// Services are what the node's clients of Services are given.
+	Services service.Result
 }
 
 // Owned is what one owner needs of the switch. No two owners have flows of one key, or
@@ -113,7 +115,7 @@ func (r *Renderer) Render(s state.State) Result {
 	d := divide(s, &r.policies, &r.services)
 	slices.SortStableFunc(d.parts, func(a, b part) int { return flows.CompareOwners(a.owner(), b.owner()) })
 	next, before := make([]made, 0, len(r.made)+1), r.made
-	result := Result{Set: make([]*Owned, 0, len(r.made)+1), Conflicts: d.conflicts}
+	result := Result{Set: make([]*Owned, 0, len(r.made)+1), Conflicts: d.conflicts, Services: d.resolved}
 	for parts := d.parts; len(parts) > 0; {
 		owner, n := parts[0].owner(), 1
 		for n < len(parts) && parts[n].owner() == owner {
@@ -169,6 +171,7 @@ type division struct {
 	state     state.State
 	parts     []part
 	conflicts []claims.Conflict
+	resolved  service.Result
 
 	podCIDRs  claims.Book[netip.Prefix]
 	addresses claims.Book[netip.Addr]

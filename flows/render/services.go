@@ -35,6 +35,7 @@ func (d *division) services(resolver *service.Resolver) {
 		d.parts = append(d.parts, servicePart{s, r.Numbers})
 	}
 	d.conflicts = append(d.conflicts, r.Conflicts...)
+	d.resolved = r
 }
 
 // answers emits what brings answers back to what had its source translated: a refused client, and

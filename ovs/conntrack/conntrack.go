@@ -11,7 +11,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/sluice-cni/sluice/ovs/appctl"
@@ -74,30 +76,61 @@ func (m Match) check() error {
 	return nil
 }
 
-// String is the match as it stands in logs.
+// String is the match in words that Parse reads.
 func (m Match) String() string {
-	out := fmt.Sprintf("zone=%d protocol=%d", m.Zone, m.Protocol)
-	for _, part := range []struct {
-		name string
-		t    Tuple
-	}{{"original", m.Original}, {"reply", m.Reply}} {
-		if part.t != (Tuple{}) {
-			out += fmt.Sprintf(" %s=%s>%s", part.name, side(part.t.Src), side(part.t.Dst))
-		}
-	}
-	return out
+	return fmt.Sprintf("zone=%d protocol=%d original=%s reply=%s", m.Zone, m.Protocol, m.Original, m.Reply)
 }
 
+// String is "SRC>DST"; an address or port that is not asked for is "*".
+func (t Tuple) String() string { return side(t.Src) + ">" + side(t.Dst) }
+
 func side(a netip.AddrPort) string {
-	switch {
-	case a.Addr().IsValid() && a.Port() != 0:
-		return a.String()
-	case a.Addr().IsValid():
-		return a.Addr().String()
-	case a.Port() != 0:
-		return fmt.Sprintf("*:%d", a.Port())
+	address, port := "*", "*"
+	if a.Addr().IsValid() {
+		address = a.Addr().String()
 	}
-	return "*"
+	if a.Port() != 0 {
+		port = strconv.Itoa(int(a.Port()))
+	}
+	return net.JoinHostPort(address, port)
+}
+
+// Parse reads what String wrote.
+func Parse(text string) (m Match, err error) {
+	var original, reply string
+	if _, err := fmt.Sscanf(text, "zone=%d protocol=%d original=%s reply=%s", &m.Zone, &m.Protocol, &original, &reply); err != nil {
+		return m, fmt.Errorf("%q is no match of connections: %w", text, err)
+	}
+	for into, text := range map[*Tuple]string{&m.Original: original, &m.Reply: reply} {
+		src, dst, _ := strings.Cut(text, ">")
+		var errs [2]error
+		into.Src, errs[0] = parseSide(src)
+		into.Dst, errs[1] = parseSide(dst)
+		if err := errors.Join(errs[:]...); err != nil {
+			return m, fmt.Errorf("%q is no match of connections: %w", text, err)
+		}
+	}
+	return m, nil
+}
+
+func parseSide(text string) (netip.AddrPort, error) {
+	address, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	var a netip.Addr
+	var p uint64
+	if address != "*" {
+		if a, err = netip.ParseAddr(address); err != nil {
+			return netip.AddrPort{}, err
+		}
+	}
+	if port != "*" {
+		if p, err = strconv.ParseUint(port, 10, 16); err != nil {
+			return netip.AddrPort{}, err
+		}
+	}
+	return netip.AddrPortFrom(a, uint16(p)), nil
 }
 
 // Table is a connection tracker.
