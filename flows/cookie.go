@@ -163,6 +163,7 @@ const (
 	RuleAnswer
 	RuleRefusal
 	RuleHairpin
+	RuleHostPort
 )
 
 // PolicyRule is the rule of an OwnerPolicy's cookie: spec.ingress[index] or
@@ -232,6 +233,7 @@ var ruleWords = map[Rule]string{
 	RuleAnswer:       "answers what had its source translated",
 	RuleRefusal:      "tells that nobody serves",
 	RuleHairpin:      "goes back by the port that it came from, with its source translated",
+	RuleHostPort:     "leads from a port of its node to the pod",
 	RuleSpeaksNS:     "asks for a neighbour in its own name",
 	RuleRouterND:     "asks for the virtual router: the agent answers",
 	RuleOtherND:      "dropped: asks for a neighbour that is not the virtual router",

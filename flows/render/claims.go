@@ -16,6 +16,9 @@ func (d *division) settle() {
 		for _, p := range n.PodCIDRs {
 			d.podCIDRs.Claim(p.Masked(), claims.OfNode(n))
 		}
+		for _, a := range n.Addresses {
+			d.nodeAddresses.Claim(a, claims.OfNode(n))
+		}
 	}
 	for _, a := range d.state.Attachments {
 		d.ports.Claim(a.OFPort, claims.OfAttachment(a))

@@ -176,6 +176,8 @@ type division struct {
 	podCIDRs  claims.Book[netip.Prefix]
 	addresses claims.Book[netip.Addr]
 	ports     claims.Book[uint32]
+	// nodeAddresses are the Nodes' InternalIPs.
+	nodeAddresses claims.Book[netip.Addr]
 }
 
 // divide settles all claims and gives each owner its part.
@@ -196,7 +198,7 @@ func divide(s state.State, policies *policy.Compiler, services *service.Resolver
 	for _, a := range d.attachments() {
 		d.parts = append(d.parts, d.pod(a))
 	}
-	d.hostPorts() // for who loses
+	d.podsHostPorts()
 	d.policies(policies)
 	d.services(services)
 	d.podConflicts()

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,7 +51,7 @@ func answers(t *testing.T, l *lab.Lab, place, protocol, address string, port uin
 	})
 }
 
-// unanswered tells that nobody answers there.
+// unanswered tells that nobody answers there. Several may be asked at the same time: silence lasts.
 func unanswered(t *testing.T, l *lab.Lab, place, protocol, address string, port uint16) {
 	t.Helper()
 	if got, err := ask(l, place, protocol, address, port); err == nil {
@@ -87,12 +89,12 @@ const beside = `
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: a1, namespace: default}
+metadata: {name: a1, namespace: default, labels: {on: n1}}
 spec: {nodeName: n1, containers: [{name: c}]}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: a2, namespace: default}
+metadata: {name: a2, namespace: default, labels: {on: n2}}
 spec: {nodeName: n2, containers: [{name: c}]}
 `
 
@@ -110,7 +112,7 @@ func hostPortLab(t *testing.T, text string) *lab.Lab {
 // the other node, and what its ports were here is nobody's.
 func TestHostPortsInEveryCell(t *testing.T) {
 	l := hostPortLab(t, fmt.Sprintf(webOnHost, "web", "n1")+beside)
-	places := []string{"outside", "node/n2", "node/n1"}
+	places := []string{"outside", "node/n2", "node/n1", "a1", "a2", "web"}
 	type cell struct {
 		protocol, address string
 		port              uint16
@@ -128,15 +130,17 @@ func TestHostPortsInEveryCell(t *testing.T) {
 	cells = append(cells,
 		cell{"tcp", loopback4, 7003, "node/n1", false}, cell{"tcp", node4, 7003, "", true},
 		cell{"udp", node4, 7004, "", false}, cell{"udp", node6, 7004, "", true}, cell{"tcp", node4, 7004, "", true})
+	var silence sync.WaitGroup
 	for _, c := range cells {
 		for _, place := range places {
 			if c.not || c.only != "" && c.only != place {
-				unanswered(t, l, place, c.protocol, c.address, c.port)
+				silence.Go(func() { unanswered(t, l, place, c.protocol, c.address, c.port) })
 			} else {
 				answers(t, l, place, c.protocol, c.address, c.port, "default/web")
 			}
 		}
 	}
+	silence.Wait()
 
 	web, err := l.Find("pod/default/web")
 	if err != nil {
@@ -153,10 +157,11 @@ func TestHostPortsInEveryCell(t *testing.T) {
 	for _, c := range cells {
 		for _, place := range places {
 			if place != "node/n2" || c.address != loopback4 {
-				unanswered(t, l, place, c.protocol, c.address, c.port)
+				silence.Go(func() { unanswered(t, l, place, c.protocol, c.address, c.port) })
 			}
 		}
 	}
+	silence.Wait()
 	for _, place := range places {
 		for _, protocol := range []string{"tcp", "udp"} {
 			for _, address := range []string{"10.9.0.2", "fd09::2"} {
@@ -186,40 +191,48 @@ func nothingOfHostPorts(t *testing.T, l *lab.Lab, n lab.NodeListing) {
 }
 
 // TestPoliciesJudgeWhoComesByAHostPort: the outside client by its own address, the other node by
-// its, and the pod's own node is always let in.
+// its, pods by who they are, and the pod's own node and itself are always let in.
 func TestPoliciesJudgeWhoComesByAHostPort(t *testing.T) {
-	l := hostPortLab(t, fmt.Sprintf(webOnHost, "web", "n1"))
+	l := hostPortLab(t, fmt.Sprintf(webOnHost, "web", "n1")+beside)
 	out := outsideOf(t, l).Addresses
-	block := func(a netip.Addr) string {
+	who := func(peer string) string {
 		return fmt.Sprintf(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: who, namespace: default}
-spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{ipBlock: {cidr: "%s/%d"}}]}]}
-`, a, a.BitLen())
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [%s]}]}
+`, peer)
 	}
-	for _, c := range []struct{ family, address, other string }{{"IPv4", node4, "10.9.0.2"}, {"IPv6", node6, "fd09::2"}} {
-		outside := out[0]
-		if c.family == "IPv6" {
-			outside = out[1]
+	block := func(a netip.Addr) string { return who(fmt.Sprintf(`{ipBlock: {cidr: "%s/%d"}}`, a, a.BitLen())) }
+	pods := func(node string) string { return who(fmt.Sprintf(`{podSelector: {matchLabels: {on: %s}}}`, node)) }
+	always := []string{"node/n1", "web"}
+	places := []string{"outside", "node/n2", "node/n1", "a1", "a2", "web"}
+	for _, c := range []struct {
+		allowed, policy string
+		addresses       []string
+	}{
+		{"outside", block(out[0]), []string{node4}},
+		{"outside", block(out[1]), []string{node6}},
+		{"node/n2", block(netip.MustParseAddr("10.9.0.2")), []string{node4}},
+		{"node/n2", block(netip.MustParseAddr("fd09::2")), []string{node6}},
+		{"a1", pods("n1"), []string{node4, node6}},
+		{"a2", pods("n2"), []string{node4, node6}},
+	} {
+		if err := l.ApplyYAML(testContext(t), c.policy); err != nil {
+			t.Fatal(err)
 		}
-		for _, allowed := range []struct {
-			place string
-			addr  netip.Addr
-		}{{"outside", outside}, {"node/n2", netip.MustParseAddr(c.other)}} {
-			if err := l.ApplyYAML(testContext(t), block(allowed.addr)); err != nil {
-				t.Fatal(err)
-			}
-			for _, protocol := range []string{"tcp", "udp"} {
-				for _, place := range []string{"outside", "node/n2", "node/n1"} {
-					if place == allowed.place || place == "node/n1" {
-						answers(t, l, place, protocol, c.address, 7000, "default/web")
-					} else {
-						unanswered(t, l, place, protocol, c.address, 7000)
-					}
+		var silence sync.WaitGroup
+		for _, address := range c.addresses {
+			for _, place := range places {
+				if place == c.allowed || slices.Contains(always, place) {
+					answers(t, l, place, "tcp", address, 7000, "default/web")
+					answers(t, l, place, "udp", address, 7000, "default/web")
+				} else {
+					silence.Go(func() { unanswered(t, l, place, "udp", address, 7000) })
 				}
 			}
 		}
+		silence.Wait()
 	}
 }
 
