@@ -108,29 +108,46 @@ func (c *compiler) peerMatches(b block, r state.PolicyRule) []flows.Match {
 
 // selected are the conditions that selectors stand for, in a policy of a namespace.
 func (c *compiler) selected(namespace string, p state.PolicyPeer) []flows.Match {
-	name := peerName(namespace, p)
-	out, ok := c.matches[name]
-	if ok {
-		return out
+	return c.selection(peerName(namespace, p), namespacedPeer{namespace, p}).matches
+}
+
+// selection is what a peer stands for; many rules name the same.
+func (c *compiler) selection(name string, p namespacedPeer) *selection {
+	have, ok := c.memo.selections[name]
+	if ok && have.fresh {
+		return have
 	}
-	switch all := p.Pods == nil || everything(p.Pods); {
-	case all && everything(p.Namespaces):
-		out = append(out, flows.Match{}.Masked(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod), flows.Uint(flows.NamespaceIsPod)))
+	matches := c.find(p)
+	if ok && slices.EqualFunc(have.matches, matches, flows.Match.Equal) {
+		have.fresh = true
+		return have
+	}
+	out := &selection{matches, true}
+	c.memo.selections[name] = out
+	return out
+}
+
+// find finds a peer's conditions, in their order.
+func (c *compiler) find(p namespacedPeer) []flows.Match {
+	out := map[string]flows.Match{}
+	add := func(m flows.Match) { out[m.String()] = m }
+	switch all := p.peer.Pods == nil || everything(p.peer.Pods); {
+	case all && everything(p.peer.Namespaces):
+		add(flows.Match{}.Masked(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod), flows.Uint(flows.NamespaceIsPod)))
 	case all:
 		for other, number := range c.namespaces {
-			if c.inNamespace(namespace, p, other) {
-				out = append(out, flows.Match{}.Is(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod|uint64(number))))
+			if c.inNamespace(p.namespace, p.peer, other) {
+				add(flows.Match{}.Is(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod|uint64(number))))
 			}
 		}
 	default:
 		for _, i := range c.identities {
-			if c.isPeer(namespace, p, i) {
-				out = append(out, c.fromIdentity(i))
+			if c.isPeer(p.namespace, p.peer, i) {
+				add(c.fromIdentity(i))
 			}
 		}
 	}
-	c.matches[name] = out
-	return out
+	return inOrder(out)
 }
 
 // namedMatches are those of an egress rule's ports that have names: a pod's number is asked of

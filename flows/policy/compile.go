@@ -52,52 +52,52 @@ func CompileWith(s state.State, hash Hash) Result { return (&Compiler{Hash: hash
 
 // result gathers the flows of all owners; those of a policy's blocks are what policy says.
 func (c *compiler) result(policy func(owner flows.Owner, blocks []block) []flows.Flow) Result {
-	owned := map[flows.Owner][]flows.Flow{}
-	take := func(o flows.Owner, f []flows.Flow) {
-		if had, ok := owned[o]; ok { // two sandboxes of one pod
-			f = append(slices.Clip(had), f...)
-			flows.Sort(f)
-		}
-		owned[o] = f
+	few := []Owned{
+		{flows.Owner{Kind: flows.OwnerPipeline}, static()},
+		{flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node}, c.ownNode()},
 	}
-	take(flows.Owner{Kind: flows.OwnerPipeline}, static())
-	take(flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node}, c.ownNode())
 	blocks := map[flows.Owner][]block{}
 	for _, b := range c.called {
 		blocks[policyOwner(*b.policy)] = append(blocks[policyOwner(*b.policy)], b)
 	}
 	for owner, list := range blocks {
-		take(owner, policy(owner, list))
+		few = append(few, Owned{owner, policy(owner, list)})
 	}
-	var result Result
-	result.Faulty = c.faulty()
+	result := Result{Faulty: c.faulty()}
 	for _, l := range c.locals {
-		owner := flows.Owner{Kind: flows.OwnerPod, Name: l.pod.Namespace + "/" + l.pod.Name}
-		e := emitter{owner: owner}
+		few = append(few, c.dispatch(l))
 		for _, w := range ways {
-			var calls []uint32
-			for _, name := range l.calls[w.direction] {
-				calls = append(calls, c.blocks[name])
-			}
-			if len(calls) == 0 {
-				continue
-			}
-			w.dispatch(&e, l, calls)
-			if len(calls) > MaxPolicies {
-				result.Crowds = append(result.Crowds, Crowd{l.pod.Namespace, l.pod.Name, l.pod.UID, w.direction, len(calls)})
+			if n := len(l.calls[w.direction]); n > MaxPolicies {
+				result.Crowds = append(result.Crowds, Crowd{l.pod.Namespace, l.pod.Name, l.pod.UID, w.direction, n})
 			}
 		}
-		take(owner, e.sorted())
 	}
-	for _, o := range c.addressFlows() {
-		take(o.Owner, o.Flows)
-	}
-	for _, o := range slices.SortedFunc(maps.Keys(owned), flows.CompareOwners) {
-		if f := owned[o]; len(f) > 0 {
-			result.Owned = append(result.Owned, Owned{o, f})
-		}
-	}
+	addresses, identities := c.addressFlows()
+	result.Owned = merged(inOwnersOrder(few), merged(addresses, identities))
 	return result
+}
+
+// dispatch are a local pod's flows.
+func (c *compiler) dispatch(l local) Owned {
+	owner := flows.Owner{Kind: flows.OwnerPod, Name: l.pod.Namespace + "/" + l.pod.Name}
+	var calls [2][]uint32
+	for i, w := range ways {
+		for _, name := range l.calls[w.direction] {
+			calls[i] = append(calls[i], c.blocks[name])
+		}
+	}
+	have, ok := c.memo.locals[owner]
+	if ok && have.ofport == l.ofport && slices.Equal(have.calls[0], calls[0]) && slices.Equal(have.calls[1], calls[1]) {
+		return Owned{owner, have.flows}
+	}
+	e := newEmitter(owner)
+	for i, w := range ways {
+		if len(calls[i]) > 0 {
+			w.dispatch(e, l, calls[i])
+		}
+	}
+	c.memo.locals[owner] = localMemo{l.ofport, calls, e.sorted()}
+	return Owned{owner, e.flows}
 }
 
 func (l local) policies(d state.Direction) []*state.NetworkPolicy {
@@ -126,6 +126,8 @@ func policyOwner(p state.NetworkPolicy) flows.Owner {
 // compiler holds what the blocks are made from.
 type compiler struct {
 	state  state.State
+	hash   Hash
+	memo   *memo
 	locals []local
 	// called are the blocks that local pods call, in the order of their names.
 	called []block
@@ -138,21 +140,19 @@ type compiler struct {
 
 	blocks, labelSets, identityNumbers, namespaces map[string]uint32
 
-	// matches are the conditions that a peer stands for, by its name: many rules name the same.
-	matches map[string][]flows.Match
 	// labels are those of namespaces.
 	labels map[string]map[string]string
 }
 
-func newCompiler(s state.State, hash Hash) *compiler {
-	c := &compiler{state: s, mentions: newMentioned(), matches: map[string][]flows.Match{}, labels: map[string]map[string]string{}}
+func newCompiler(s state.State, hash Hash, m *memo) *compiler {
+	c := &compiler{state: s, hash: hash, memo: m, labels: map[string]map[string]string{}}
 	for _, ns := range s.Namespaces {
 		c.labels[ns.Name] = ns.Labels
 	}
-	index := byName(s.Pods)
+	index := byName(s)
 	c.locals = locals(s, index, policiesByNamespace(s))
-	c.findBlocks(hash)
-	c.findPeers(index, hash)
+	c.findBlocks()
+	c.findPeers(index)
 	return c
 }
 
@@ -168,7 +168,7 @@ func policiesByNamespace(s state.State) map[string][]*state.NetworkPolicy {
 	return out
 }
 
-func (c *compiler) findBlocks(hash Hash) {
+func (c *compiler) findBlocks() {
 	all := map[string]block{}
 	for i := range c.locals {
 		l := &c.locals[i]
@@ -182,38 +182,50 @@ func (c *compiler) findBlocks(hash Hash) {
 		}
 	}
 	names := map[string]bool{}
+	var asking []*policyMemo
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		names[name] = true
-		c.called = append(c.called, all[name])
-		for _, r := range all[name].policy.Rules(all[name].direction) {
-			c.mentions.add(all[name], r)
+		b := all[name]
+		c.called = append(c.called, b)
+		asking = append(asking, c.memo.mentionsOf(b.policy, b.direction))
+	}
+	if c.memo.asked.peers == nil || !slices.Equal(asking, c.memo.asking) {
+		c.memo.asked, c.memo.asking = newMentioned(), asking
+		for _, p := range asking {
+			c.memo.asked.addAll(p.mentions)
 		}
 	}
-	c.blocks = numbers(names, hash)
+	c.mentions = c.memo.asked
+	c.blocks = c.memo.numbers(names, c.hash)
 }
 
 // findPeers finds the pods that the blocks are about, and numbers what they are.
-func (c *compiler) findPeers(index map[podName][]int, hash Hash) {
+func (c *compiler) findPeers(index map[podName][]int) {
 	labelSets, identities, namespaces := map[string]bool{}, map[string]identity{}, map[string]bool{}
 	for _, ns := range c.state.Namespaces {
 		namespaces[ns.Name] = true
 	}
-	for _, p := range c.state.Pods {
-		namespaces[p.Namespace] = true
+	for i := range c.state.Pods {
+		if name := c.state.Pods[i].Namespace; !namespaces[name] {
+			namespaces[name] = true
+		}
 	}
-	concerned := map[string]bool{} // by label set: most pods have one of a few
-	for _, p := range peers(c.state, index) {
-		namespaces[p.pod.Namespace] = true
-		name := p.labelSet
-		if _, known := concerned[name]; !known {
-			concerned[name] = c.concerns(p.pod)
+	if now := (&about{c.mentions, c.labels}); c.memo.about == nil || !now.same(c.memo.about) {
+		c.memo.about = now
+	}
+	seen := map[*labelSet]bool{}
+	for _, p := range peers(c.state, index, c.memo) {
+		set := p.memo.set
+		if !seen[set] {
+			seen[set] = true
+			namespaces[p.pod.Namespace] = true
+			c.lookAt(set)
+			if set.concerned {
+				labelSets[set.name], identities[set.identity.name] = true, set.identity
+			}
 		}
-		if !concerned[name] {
-			continue
-		}
-		c.peers = append(c.peers, p)
-		if i := c.mentions.identity(p.pod); !labelSets[name] {
-			labelSets[name], identities[i.name] = true, i
+		if set.concerned {
+			c.peers = append(c.peers, p)
 		}
 	}
 	names := map[string]bool{}
@@ -221,7 +233,15 @@ func (c *compiler) findPeers(index map[podName][]int, hash Hash) {
 		names[name] = true
 		c.identities = append(c.identities, identities[name])
 	}
-	c.labelSets, c.identityNumbers, c.namespaces = numbers(labelSets, hash), numbers(names, hash), numbers(namespaces, hash)
+	c.labelSets, c.identityNumbers, c.namespaces = c.memo.numbers(labelSets, c.hash), c.memo.numbers(names, c.hash), c.memo.numbers(namespaces, c.hash)
+}
+
+// lookAt finds out what the blocks ask of a label set.
+func (c *compiler) lookAt(s *labelSet) {
+	if s.about == c.memo.about {
+		return
+	}
+	s.about, s.concerned, s.identity = c.memo.about, c.concerns(s.pod), c.mentions.identity(s.pod)
 }
 
 // concerns tells whether blocks are about a pod: a selector of a rule selects it, or it has a

@@ -9,24 +9,28 @@ import (
 
 // emitter takes one owner's flows.
 type emitter struct {
-	owner flows.Owner
-	flows []flows.Flow
+	owner  flows.Owner
+	cookie flows.Cookie
+	flows  []flows.Flow
 }
 
+func newEmitter(o flows.Owner) *emitter { return &emitter{owner: o, cookie: o.Cookie(0)} }
+
 func (e *emitter) flow(t flows.TableID, priority uint16, rule flows.Rule, m flows.Match, actions ...flows.Action) {
-	e.flows = append(e.flows, flows.Flow{Table: t, Priority: priority, Cookie: e.owner.Cookie(rule), Match: m, Actions: actions})
+	e.flows = append(e.flows, flows.Flow{Table: t, Priority: priority, Cookie: e.cookie | flows.Cookie(rule), Match: m, Actions: actions})
 }
 
 // sorted are the flows in the order of flows.Compare; of those of one key the first stays.
 func (e *emitter) sorted() []flows.Flow {
 	slices.SortStableFunc(e.flows, flows.Compare)
-	return slices.CompactFunc(e.flows, func(a, b flows.Flow) bool { return flows.Compare(a, b) == 0 })
+	e.flows = slices.CompactFunc(e.flows, func(a, b flows.Flow) bool { return flows.Compare(a, b) == 0 })
+	return e.flows
 }
 
 // static are the flows that are the same on every node: each tier acts on what the one before it
 // has decided, and a subroutine that finds nothing returns.
 func static() []flows.Flow {
-	e := emitter{owner: flows.Owner{Kind: flows.OwnerPipeline}}
+	e := newEmitter(flows.Owner{Kind: flows.OwnerPipeline})
 	verdicts := func(t flows.TableID, allowed flows.TableID) {
 		e.flow(t, prioVerdict, flows.RuleVerdict, is(flows.Deny))
 		e.flow(t, prioVerdict, flows.RuleVerdict, is(flows.Accept), flows.Set(flows.RegVerdict, flows.Uint(flows.Undecided)), flows.Goto{Table: allowed})
@@ -57,7 +61,7 @@ const (
 
 // ownNode accepts what this node's own addresses send and receive, in whatever tier asks.
 func (c *compiler) ownNode() []flows.Flow {
-	e := emitter{owner: flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node}}
+	e := newEmitter(flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node})
 	for _, a := range c.ownAddresses() {
 		e.flow(flows.Addresses, prioOwn, flows.RuleOwnNode, fromPrefix(netip.PrefixFrom(a, a.BitLen())), flows.Set(flows.RegVerdict, flows.Uint(flows.Accept)))
 	}
@@ -65,28 +69,47 @@ func (c *compiler) ownNode() []flows.Flow {
 }
 
 // addressFlows lead from an address to its label set, and from that to its identity: a label key
-// that is mentioned for the first time changes only the latter.
-func (c *compiler) addressFlows() []Owned {
-	var out []Owned
-	done := map[string]bool{}
+// that is mentioned for the first time changes only the latter. Both are in the order of their owners.
+func (c *compiler) addressFlows() (addresses, identities []Owned) {
+	addresses = make([]Owned, 0, len(c.peers))
+	done := map[*labelSet]bool{}
 	for _, p := range c.peers {
-		name := p.labelSet
-		set := flows.Uint(uint64(c.labelSets[name]))
-		e := emitter{owner: flows.Owner{Kind: flows.OwnerIdentity, Name: p.pod.Namespace + "/" + p.pod.Name}}
+		set := p.memo.set
+		if !done[set] {
+			done[set] = true
+			set.number = c.labelSets[set.name]
+			identities = append(identities, c.identityFlows(set))
+		}
+		addresses = append(addresses, p.flows(set.number))
+	}
+	return inOwnersOrder(addresses), inOwnersOrder(identities)
+}
+
+// flows lead from the peer's addresses to its label set.
+func (p peer) flows(number uint32) Owned {
+	m := p.memo
+	if m.owned.Flows == nil || m.number != number || !sameSlice(m.addresses, p.addresses) {
+		e := newEmitter(flows.Owner{Kind: flows.OwnerIdentity, Name: p.pod.Namespace + "/" + p.pod.Name})
 		for _, a := range p.addresses {
 			e.flow(flows.Addresses, prioAddress, flows.RuleAddress, fromPrefix(netip.PrefixFrom(a, a.BitLen())),
-				flows.Set(flows.RegLabels, set), flows.Resubmit{Table: flows.Identities})
+				flows.Set(flows.RegLabels, flows.Uint(uint64(number))), flows.Resubmit{Table: flows.Identities})
 		}
-		out = append(out, Owned{e.owner, e.sorted()})
-		if done[name] {
-			continue
-		}
-		done[name] = true
-		i := emitter{owner: flows.Owner{Kind: flows.OwnerIdentity, Name: name}}
-		i.flow(flows.Identities, prioAddress, flows.RuleIdentity, flows.Match{}.Is(flows.RegLabels, set),
-			flows.Set(flows.RegIdentity, flows.Uint(uint64(c.identityNumbers[c.mentions.identity(p.pod).name]))),
-			flows.Set(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod|uint64(c.namespaces[p.pod.Namespace]))))
-		out = append(out, Owned{i.owner, i.sorted()})
+		m.addresses, m.number, m.owned = p.addresses, number, Owned{e.owner, e.sorted()}
 	}
-	return out
+	return m.owned
+}
+
+// identityFlows lead from a label set to its identity.
+func (c *compiler) identityFlows(s *labelSet) Owned {
+	identity, namespace := c.identityNumbers[s.identity.name], c.namespaces[s.pod.Namespace]
+	e := newEmitter(flows.Owner{Kind: flows.OwnerIdentity, Name: s.name})
+	e.flow(flows.Identities, prioAddress, flows.RuleIdentity, flows.Match{}.Is(flows.RegLabels, flows.Uint(uint64(s.number))),
+		flows.Set(flows.RegIdentity, flows.Uint(uint64(identity))),
+		flows.Set(flows.RegNamespace, flows.Uint(flows.NamespaceIsPod|uint64(namespace))))
+	made := Owned{e.owner, e.flows}
+	if len(s.owned.Flows) == 1 && s.owned.Flows[0].Equal(made.Flows[0]) {
+		return s.owned
+	}
+	s.owned = made
+	return made
 }

@@ -57,18 +57,25 @@ func newMentioned() mentioned {
 	return mentioned{map[string]namespacedPeer{}, map[string]bool{}, map[portName]bool{}}
 }
 
-func (m mentioned) add(b block, r state.PolicyRule) {
+// add adds what a rule mentions, of a policy of the namespace.
+func (m mentioned) add(namespace string, d state.Direction, r state.PolicyRule) {
 	for _, p := range r.Peers {
 		if p.Block == nil {
-			m.peers[peerName(b.policy.Namespace, p)] = namespacedPeer{b.policy.Namespace, p}
+			m.peers[peerName(namespace, p)] = namespacedPeer{namespace, p}
 			keys(p.Pods, m.keys)
 		}
 	}
 	for _, p := range r.Ports {
-		if p.Name != "" && b.direction == state.Egress {
+		if p.Name != "" && d == state.Egress {
 			m.ports[nameOf(p)] = true
 		}
 	}
+}
+
+func (m mentioned) addAll(other mentioned) {
+	maps.Copy(m.peers, other.peers)
+	maps.Copy(m.keys, other.keys)
+	maps.Copy(m.ports, other.ports)
 }
 
 // identity is all that the compiled policies ask of a pod: pods of one identity are alike to

@@ -23,8 +23,7 @@ type local struct {
 type peer struct {
 	pod       state.Pod
 	addresses []netip.Addr
-	// labelSet is the name of the pod's.
-	labelSet string
+	memo      *podMemo
 }
 
 // locals are the pods of this node's attachments, in the order of their ports. A pod that is
@@ -61,12 +60,20 @@ func locals(s state.State, index map[podName][]int, byNamespace map[string][]*st
 // podName names a pod, or several after another.
 type podName struct{ namespace, name string }
 
-// byName finds pods by their names.
-func byName(pods []state.Pod) map[podName][]int {
-	out := make(map[podName][]int, len(pods))
-	for i, p := range pods {
-		key := podName{p.Namespace, p.Name}
-		out[key] = append(out[key], i)
+// byName finds the pods of attachments by their names.
+func byName(s state.State) map[podName][]int {
+	out := make(map[podName][]int, len(s.Attachments))
+	for _, a := range s.Attachments {
+		out[podName{a.PodNamespace, a.PodName}] = nil
+	}
+	if len(out) == 0 {
+		return out
+	}
+	for i := range s.Pods {
+		key := podName{s.Pods[i].Namespace, s.Pods[i].Name}
+		if list, ok := out[key]; ok {
+			out[key] = append(list, i)
+		}
 	}
 	return out
 }
@@ -86,40 +93,67 @@ func podOf(s state.State, index map[podName][]int, a state.Attachment) (pod stat
 
 // peers are all pods with the addresses that are theirs: what is plugged in here has what it was
 // plugged in with, and of the others the one that the claims' rule gives it to.
-func peers(s state.State, index map[podName][]int) []peer {
+func peers(s state.State, index map[podName][]int, m *memo) []peer {
 	var attached claims.Book[netip.Addr]
 	for _, a := range s.Attachments {
 		for _, addr := range a.Addresses {
 			attached.Claim(addr, claims.OfAttachment(a))
 		}
 	}
-	var out []peer
+	out := make([]peer, 0, len(s.Pods)+len(s.Attachments))
 	for _, a := range s.Attachments {
 		if pod, ok := podOf(s, index, a); ok && !pod.Finished {
 			held := slices.DeleteFunc(slices.Clone(a.Addresses), func(addr netip.Addr) bool { return !attached.Holds(addr, claims.OfAttachment(a)) })
-			out = append(out, peer{pod, held, labelSetName(pod)})
+			out = append(out, peer{pod, held, m.labelSetOf(pod)})
 		}
 	}
-	var claimed claims.Book[netip.Addr]
-	candidate := func(p state.Pod) bool { return !p.HostNetwork && !p.Finished }
-	for _, p := range s.Pods {
+	candidate := func(p *state.Pod) bool { return !p.HostNetwork && !p.Finished && len(p.Addresses) > 0 }
+	claimed := contested(s.Pods, candidate)
+	for i := range s.Pods {
+		p := &s.Pods[i]
 		if !candidate(p) {
 			continue
 		}
-		for _, addr := range p.Addresses {
-			claimed.Claim(addr, claims.OfPod(p))
+		lost := func(addr netip.Addr) bool {
+			return attached.Holder(addr) != (claims.Object{}) || claimed.Holder(addr) != (claims.Object{}) && !claimed.Holds(addr, claims.OfPod(*p))
 		}
-	}
-	for _, p := range s.Pods {
-		if !candidate(p) {
-			continue
+		held := p.Addresses
+		if slices.ContainsFunc(held, lost) {
+			held = slices.DeleteFunc(slices.Clone(held), lost)
 		}
-		held := slices.DeleteFunc(slices.Clone(p.Addresses), func(addr netip.Addr) bool {
-			return attached.Holder(addr) != (claims.Object{}) || !claimed.Holds(addr, claims.OfPod(p))
-		})
 		if len(held) > 0 {
-			out = append(out, peer{p, held, labelSetName(p)})
+			out = append(out, peer{*p, held, m.labelSetOf(*p)})
 		}
 	}
 	return out
+}
+
+// contested are the claims on addresses that several pods have.
+func contested(pods []state.Pod, candidate func(*state.Pod) bool) (claimed claims.Book[netip.Addr]) {
+	several := make(map[netip.Addr]bool, len(pods))
+	found := false
+	for i := range pods {
+		if !candidate(&pods[i]) {
+			continue
+		}
+		for _, a := range pods[i].Addresses {
+			_, again := several[a]
+			several[a] = again
+			found = found || again
+		}
+	}
+	if !found {
+		return claimed
+	}
+	for i := range pods {
+		if !candidate(&pods[i]) {
+			continue
+		}
+		for _, a := range pods[i].Addresses {
+			if several[a] {
+				claimed.Claim(a, claims.OfPod(pods[i]))
+			}
+		}
+	}
+	return claimed
 }

@@ -15,6 +15,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
@@ -58,8 +59,14 @@ func (s *Server) kind(path string) *kind {
 	return k
 }
 
-// Put adds an object to a resource ("/api/v1/pods"), or takes the place of the one of its name.
-func (s *Server) Put(resource string, object any) error {
+// Put adds an object to a resource ("/api/v1/pods"), or takes the place of the one of its name. The
+// object need not say of what kind it is.
+func (s *Server) Put(resource string, object runtime.Object) error {
+	kinds, _, err := scheme.Scheme.ObjectKinds(object)
+	if err != nil {
+		return err
+	}
+	object.GetObjectKind().SetGroupVersionKind(kinds[0])
 	data, err := json.Marshal(object)
 	if err != nil {
 		return err

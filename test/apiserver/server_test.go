@@ -20,7 +20,7 @@ import (
 const pods = "/api/v1/pods"
 
 func pod(name string, labels map[string]string) *corev1.Pod {
-	return &corev1.Pod{TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: labels}}
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: labels}}
 }
 
 // TestAnAgentsSourceFollows what is put there, what is changed, and what is taken out; and its
