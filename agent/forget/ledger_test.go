@@ -62,6 +62,7 @@ func run(t *testing.T, l *forget.Ledger) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- l.Run(ctx) }()
+	synctest.Wait() // for its first round, which finds nothing due
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
