@@ -214,20 +214,18 @@ func (c *compiler) findPeers(index map[podName][]int) {
 		c.memo.about = now
 	}
 	seen := map[*labelSet]bool{}
-	for _, p := range peers(c.state, index, c.memo) {
+	c.peers = slices.DeleteFunc(peers(c.state, index, c.memo), func(p peer) bool {
 		set := p.memo.set
 		if !seen[set] {
 			seen[set] = true
-			namespaces[p.pod.Namespace] = true
+			namespaces[p.name.namespace] = true
 			c.lookAt(set)
 			if set.concerned {
 				labelSets[set.name], identities[set.identity.name] = true, set.identity
 			}
 		}
-		if set.concerned {
-			c.peers = append(c.peers, p)
-		}
-	}
+		return !set.concerned
+	})
 	names := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(identities)) {
 		names[name] = true

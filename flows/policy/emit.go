@@ -89,7 +89,7 @@ func (c *compiler) addressFlows() (addresses, identities []Owned) {
 func (p peer) flows(number uint32) Owned {
 	m := p.memo
 	if m.owned.Flows == nil || m.number != number || !sameSlice(m.addresses, p.addresses) {
-		e := newEmitter(flows.Owner{Kind: flows.OwnerIdentity, Name: p.pod.Namespace + "/" + p.pod.Name})
+		e := newEmitter(flows.Owner{Kind: flows.OwnerIdentity, Name: p.name.namespace + "/" + p.name.name})
 		for _, a := range p.addresses {
 			e.flow(flows.Addresses, prioAddress, flows.RuleAddress, fromPrefix(netip.PrefixFrom(a, a.BitLen())),
 				flows.Set(flows.RegLabels, flows.Uint(uint64(number))), flows.Resubmit{Table: flows.Identities})

@@ -97,20 +97,20 @@ func (a *about) same(b *about) bool {
 }
 
 // labelSetOf is a pod's.
-func (m *memo) labelSetOf(p state.Pod) *podMemo {
+func (m *memo) labelSetOf(p *state.Pod) *podMemo {
 	key := podName{p.Namespace, p.Name}
 	have, ok := m.pods[key]
 	if ok && sameMap(have.labels, p.Labels) && sameSlice(have.ports, p.Ports) {
 		return have
 	}
-	name := labelSetName(p)
+	name := labelSetName(*p)
 	if ok && have.set.name == name {
 		have.labels, have.ports = p.Labels, p.Ports
 		return have
 	}
 	set, known := m.labelSets[name]
 	if !known {
-		set = &labelSet{name: name, pod: p}
+		set = &labelSet{name: name, pod: *p}
 		m.labelSets[name] = set
 	}
 	out := &podMemo{labels: p.Labels, ports: p.Ports, set: set}
@@ -251,4 +251,3 @@ func together(a, b []flows.Flow) []flows.Flow {
 	flows.Sort(out)
 	return out
 }
-

@@ -21,7 +21,7 @@ type local struct {
 
 // peer is a pod that rules may name, with the addresses that it has.
 type peer struct {
-	pod       state.Pod
+	name      podName
 	addresses []netip.Addr
 	memo      *podMemo
 }
@@ -104,7 +104,7 @@ func peers(s state.State, index map[podName][]int, m *memo) []peer {
 	for _, a := range s.Attachments {
 		if pod, ok := podOf(s, index, a); ok && !pod.Finished {
 			held := slices.DeleteFunc(slices.Clone(a.Addresses), func(addr netip.Addr) bool { return !attached.Holds(addr, claims.OfAttachment(a)) })
-			out = append(out, peer{pod, held, m.labelSetOf(pod)})
+			out = append(out, peer{podName{pod.Namespace, pod.Name}, held, m.labelSetOf(&pod)})
 		}
 	}
 	candidate := func(p *state.Pod) bool { return !p.HostNetwork && !p.Finished && len(p.Addresses) > 0 }
@@ -122,7 +122,7 @@ func peers(s state.State, index map[podName][]int, m *memo) []peer {
 			held = slices.DeleteFunc(slices.Clone(held), lost)
 		}
 		if len(held) > 0 {
-			out = append(out, peer{*p, held, m.labelSetOf(*p)})
+			out = append(out, peer{podName{p.Namespace, p.Name}, held, m.labelSetOf(p)})
 		}
 	}
 	return out
