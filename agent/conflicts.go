@@ -79,18 +79,34 @@ func (c *conflicts) now() (standing, ours []claims.Conflict) {
 
 // tells decides who tells of a conflict, so that not every node does. A Pod is told by
 // its own node's agent; containers that lose are this node's own. A Node is told by its
-// own agent, and if it is not Ready, and so may have none, by the winner's.
+// own agent, and if it is not Ready, and so may have none, by the winner's. A Service, of
+// which every node knows, is told by the first Ready node by name.
 func tells(s state.State, c claims.Conflict) bool {
 	if c.Loser.Kind == claims.KindPod {
 		return !slices.ContainsFunc(s.Pods, func(p state.Pod) bool {
 			return p.Namespace == c.Loser.Namespace && p.Name == c.Loser.Name && p.UID == c.Loser.UID && p.Node != s.Node
 		})
 	}
+	if c.Loser.Kind == claims.KindService {
+		first := firstReady(s)
+		return first == "" || first == s.Node
+	}
 	if c.Loser.Kind != claims.KindNode || c.Loser.Name == s.Node {
 		return true
 	}
 	i := slices.IndexFunc(s.Nodes, func(n state.Node) bool { return n.Name == c.Loser.Name })
 	return c.Winner.Name == s.Node && i >= 0 && !s.Nodes[i].Ready
+}
+
+// firstReady is the first Ready node by name, empty if none is.
+func firstReady(s state.State) string {
+	first := ""
+	for _, n := range s.Nodes {
+		if n.Ready && (first == "" || n.Name < first) {
+			first = n.Name
+		}
+	}
+	return first
 }
 
 // loop tells of each conflict when it comes up.
@@ -197,6 +213,9 @@ func event(c claims.Conflict, node string) (e source.Event, ok bool) {
 	case claims.OnHostPort:
 		e.Reason = "HostPortTaken"
 		e.Note = "host port " + c.Key + " is " + winner + "'s, which comes first; this Pod is not reached by it"
+	case claims.OnServiceAddress:
+		e.Reason = "ServiceAddressTaken"
+		e.Note = c.Key + " is " + winner + "'s, which comes first; this Service is not served there"
 	case claims.OnMAC:
 		e.Reason = "BadMAC"
 		e.Note = "the MAC " + c.Key + " in the port's external_ids is none; this Pod has no network: delete it"

@@ -94,6 +94,11 @@ func TestALoserIsToldWhoWins(t *testing.T) {
 	}
 	hostPort := aboutPod("a")
 	hostPort.On, hostPort.Key = claims.OnHostPort, "8080/TCP"
+	taken := claims.Conflict{
+		On: claims.OnServiceAddress, Key: "10.96.0.1:80/TCP",
+		Loser:  claims.Object{Kind: claims.KindService, Namespace: "shop", Name: "new"},
+		Winner: claims.Object{Kind: claims.KindService, Namespace: "shop", Name: "old"},
+	}
 	for _, c := range []struct {
 		conflict     claims.Conflict
 		reason, note string
@@ -103,6 +108,7 @@ func TestALoserIsToldWhoWins(t *testing.T) {
 		{port, "PortTaken", "OpenFlow port 258 is Pod default/winner's"},
 		{hostPort, "HostPortTaken", "host port 8080/TCP is Pod default/winner's"},
 		{mac, "BadMAC", "the MAC 0a:58"},
+		{taken, "ServiceAddressTaken", "10.96.0.1:80/TCP is Service shop/old's"},
 		{crowd, "TooManyPolicies", "more policies select this Pod (1801 for Ingress)"},
 		{fault, "BadPolicy", "this NetworkPolicy cannot be understood and allows nothing to the pods that it selects: spec.podSelector: no operator"},
 	} {

@@ -155,7 +155,10 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 	p.gone = a.kept.gone
 	if !sameState(s, p.state) {
 		before := p.result.Set
-		p.state, p.result, p.hostSide = s, a.renderer.Render(s), newHostSide(s)
+		if p.hostSide.text == "" || !sameForHost(s, p.state) {
+			p.hostSide = newHostSide(s)
+		}
+		p.state, p.result = s, a.renderer.Render(s)
 		a.judgesAnew = a.judgesAnew || judgesOtherwise(before, p.result.Set)
 		a.servicesAnew = true
 	}
@@ -184,6 +187,12 @@ func sameState(a, b state.State) bool {
 		sameSlice(a.NetworkPolicies, b.NetworkPolicies) && sameSlice(a.Services, b.Services) && sameSlice(a.EndpointSlices, b.EndpointSlices)
 	var none source.Objects
 	return objects && reflect.DeepEqual(none.Within(a), none.Within(b))
+}
+
+// sameForHost is sameState but for what changes most often and is no matter to the host's side.
+func sameForHost(a, b state.State) bool {
+	a.EndpointSlices, a.NetworkPolicies, a.Namespaces = b.EndpointSlices, b.NetworkPolicies, b.Namespaces
+	return sameState(a, b)
 }
 
 // sameSlice tells whether two slices are one.

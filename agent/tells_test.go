@@ -16,6 +16,13 @@ func TestAPodIsToldByItsOwnNode(t *testing.T) {
 			t.Errorf("%s tells: %v", node, got)
 		}
 	}
+	taken := claims.Conflict{On: claims.OnServiceAddress, Loser: claims.Object{Kind: claims.KindService, Namespace: "default", Name: "a"}}
+	nodes := []state.Node{{Name: "n0"}, {Name: "n2", Ready: true}, {Name: "n1", Ready: true}}
+	for node, want := range map[string]bool{"n0": false, "n1": true, "n2": false} {
+		if got := tells(state.State{Node: node, Nodes: nodes}, taken); got != want {
+			t.Errorf("%s tells a Service: %v", node, got)
+		}
+	}
 	if !tells(state.State{Node: "n2"}, c) {
 		t.Error("an attachment without an object is told by nobody")
 	}

@@ -84,7 +84,7 @@ func (p Port) groups(backends []netip.AddrPort, numbers []uint32) []flows.Group 
 
 func (p Port) group(number uint32, backends []netip.AddrPort) flows.Group {
 	g := flows.Group{ID: number, Buckets: p.buckets(backends)}
-	if len(backends) > mostByDatapath {
+	if len(backends) > mostByDatapath || p.Affinity > 0 {
 		return p.hashed(g)
 	}
 	g.Method = "dp_hash"
@@ -97,7 +97,8 @@ func (p Port) group(number uint32, backends []netip.AddrPort) flows.Group {
 	return g
 }
 
-// hashed makes the group choose by the client's address and port.
+// hashed makes the group choose by the client's address and port; by the address alone where a client is
+// to stay with its backend.
 func (p Port) hashed(g flows.Group) flows.Group {
 	g.Method = "hash"
 	src := flows.IPv4Src
@@ -105,7 +106,7 @@ func (p Port) hashed(g flows.Group) flows.Group {
 		src = flows.IPv6Src
 	}
 	g = g.Hash(src, src.Ones())
-	if port, ok := flows.SrcPort(p.Protocol.Number()); ok {
+	if port, ok := flows.SrcPort(p.Protocol.Number()); ok && p.Affinity == 0 {
 		g = g.Hash(port, port.Ones())
 	}
 	return g

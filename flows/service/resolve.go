@@ -54,6 +54,8 @@ type Port struct {
 	// Topology says whether the backends' hints are used, and why not; empty if there are none
 	// and none are asked for.
 	Topology string
+	// Affinity is the Service's.
+	Affinity int32
 }
 
 // Used are the addresses and ports of the backends that connections are given to, in their order.
@@ -233,7 +235,7 @@ func resolve(m made, here place, hash Hash) *Service {
 
 // resolvePort makes a port's answer for a family; ok is false if the Service has no address of it.
 func resolvePort(m made, p state.ServicePort, six bool, here place) (out Port, ok bool) {
-	out = Port{ServicePort: p, IPv6: six}
+	out = Port{ServicePort: p, IPv6: six, Affinity: m.object.Affinity}
 	if p.Protocol.Number() == 0 {
 		return out, false
 	}

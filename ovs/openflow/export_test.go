@@ -8,3 +8,10 @@ func AddMessage(xid uint32, f flows.Flow) ([]byte, error) {
 	e.addFlow(xid, f)
 	return e.b, e.err
 }
+
+// GroupMessage is the group mod that puts a group in.
+func GroupMessage(g flows.Group) ([]byte, error) {
+	var e encoder
+	e.groupMod(1, groupPut, allBuckets, g)
+	return e.b, e.err
+}

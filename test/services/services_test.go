@@ -89,3 +89,27 @@ func TestEveryClientReachesEveryBackend(t *testing.T) {
 		}
 	}
 }
+
+// TestAClientStaysWithItsBackend where the Service asks for it, and goes to others' where not.
+func TestAClientStaysWithItsBackend(t *testing.T) {
+	n := newNode(t)
+	for i, affinity := range []int32{0, 60} {
+		n.addService(i+1, "a", "b")
+		n.state.Services[i].Affinity = affinity
+	}
+	n.serve("a", 8080)
+	n.serve("b", 8080)
+	n.put()
+	for _, network := range networks {
+		for i, most := range []int{2, 1} {
+			seen := map[string]bool{}
+			for range 20 {
+				got := n.ask("c", network, virtual(network, i+1, 80))
+				seen[got] = true
+			}
+			if len(seen) != most || seen["silence"] || seen["refused"] {
+				t.Errorf("%s: 20 connections to Service %d went to %v", network, i+1, seen)
+			}
+		}
+	}
+}

@@ -89,7 +89,7 @@ func event(e source.Event, now time.Time) *eventsv1.Event {
 		Note:                strings.ToValidUTF8(e.Note[:min(len(e.Note), 1024)], ""), // cut between characters
 		Type:                corev1.EventTypeWarning,
 	}
-	if e.Other.Kind == claims.KindNode || e.Other.Kind == claims.KindPod {
+	if e.Other.Kind == claims.KindNode || e.Other.Kind == claims.KindPod || e.Other.Kind == claims.KindService {
 		other := reference(e.Other)
 		out.Related = &other
 	}
