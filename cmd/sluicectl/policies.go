@@ -148,7 +148,8 @@ func (c policyContent) addresses(e endpoint.Endpoint) (out []netip.Addr, notes [
 		out = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 		return out, []string{"192.0.2.1 and 2001:db8::1 stand for all that is outside; a rule with an ipBlock may say otherwise of another address"}, nil
 	case endpoint.Service:
-		return nil, nil, fmt.Errorf("%s is a Service: policies are about the pods behind it; name one of them", e)
+		out, err = c.virtualAddresses(e.Namespace, e.Name)
+		return out, nil, err
 	case endpoint.Node:
 		for _, n := range c.state.Nodes {
 			if n.Name == e.Name {

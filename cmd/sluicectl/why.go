@@ -31,8 +31,9 @@ func whyCommand(client func() *api.Client) *cobra.Command {
 			"with the connection's packets, table by table: with the first, with a later one, with an answer. If the\n" +
 			"switch does otherwise than the policies say, that is said, and the exit status is 1.\n\n" +
 			"With -f, from YAML alone: no root, no Open vSwitch, no agent.\n\n" +
-			"FROM and TO are [namespace/]pod, an IP address, node/name or outside. The port may stand\n" +
-			"behind TO too: TO:PORT/PROTOCOL. Without a port it is a ping that is judged.",
+			"FROM and TO are [namespace/]pod, an IP address, node/name or outside; TO may be svc/namespace/name:\n" +
+			"each of the Service's backends that the client's node uses is judged. The port may stand behind\n" +
+			"TO too: TO:PORT/PROTOCOL. Without a port it is a ping that is judged.",
 		Args: cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "" && output != "json" {
@@ -77,6 +78,9 @@ type answer struct {
 	Protocol    state.Protocol  `json:"protocol"`
 	Port        uint16          `json:"port,omitempty"`
 	Verdict     verdict.Verdict `json:"verdict"`
+	// Service is whose virtual address was named; the Destination is a backend of its. Nobody's if
+	// it is refused: then there is no verdict.
+	Service *serviceAnswer `json:"service,omitempty"`
 	// Notes say what was taken for granted.
 	Notes []string `json:"notes,omitempty"`
 	// Switch is what the node's switch does; nil if none was asked.
@@ -96,6 +100,9 @@ func (c policyContent) why(args []string) ([]answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if from.Kind == endpoint.Service {
+		return nil, fmt.Errorf("%s is a Service: it opens no connections; name one of its pods", from)
+	}
 	protocol, port, err := portOf(to, args[2:])
 	if err != nil {
 		return nil, err
@@ -114,11 +121,20 @@ func (c policyContent) why(args []string) ([]answer, error) {
 			if s.Is4() != d.Is4() {
 				continue
 			}
-			ask := verdict.Connection{Source: s, Destination: d, Protocol: protocol, Port: port}
-			out = append(out, answer{
+			a := answer{
 				From: from.String(), To: to.String(), Source: s, Destination: d, Protocol: protocol, Port: port,
-				Verdict: verdict.Judge(c.state, ask), Notes: append(notes[:len(notes):len(notes)], more...),
-			})
+				Notes: append(notes[:len(notes):len(notes)], more...),
+			}
+			served, virtual := c.serve(a)
+			if !virtual {
+				served = []answer{a}
+			}
+			for _, a := range served {
+				if a.Service == nil || a.Service.Refused == "" {
+					a.Verdict = verdict.Judge(c.state, verdict.Connection{Source: a.Source, Destination: a.Destination, Protocol: a.Protocol, Port: a.Port})
+				}
+				out = append(out, a)
+			}
 		}
 	}
 	if len(out) == 0 {
@@ -163,9 +179,21 @@ func printWhy(w io.Writer, answers []answer) {
 		if a.Port != 0 {
 			port = fmt.Sprintf("%d/%s", a.Port, a.Protocol)
 		}
-		fmt.Fprintf(w, "%s -> %s %s: %s\n", namedAddress(a.From, a.Source), namedAddress(a.To, a.Destination), port, allowed(a.Verdict.Allowed))
-		printSide(w, "egress of "+a.From, a.Verdict.Egress, state.Egress)
-		printSide(w, "ingress of "+a.To, a.Verdict.Ingress, state.Ingress)
+		refused := a.Service != nil && a.Service.Refused != ""
+		outcome := allowed(a.Verdict.Allowed)
+		if refused {
+			outcome = "refused"
+		}
+		fmt.Fprintf(w, "%s -> %s %s: %s\n", namedAddress(a.From, a.Source), namedAddress(a.To, a.Destination), port, outcome)
+		if a.Service != nil {
+			for _, line := range a.Service.words() {
+				fmt.Fprintln(w, "  service:", line)
+			}
+		}
+		if !refused {
+			printSide(w, "egress of "+a.From, a.Verdict.Egress, state.Egress)
+			printSide(w, "ingress of "+a.To, a.Verdict.Ingress, state.Ingress)
+		}
 		for _, note := range a.Notes {
 			fmt.Fprintln(w, "  note:", note)
 		}

@@ -33,8 +33,11 @@ type packetAnswer struct {
 	From  string `json:"from"`
 	// Sent tells that it leaves the bridge. Last is the table where it does or is dropped, and
 	// the reason there.
-	Sent bool   `json:"sent"`
-	Last string `json:"last"`
+	Sent bool `json:"sent"`
+	// Translated tells that it goes to a virtual address: the other packets are told of as the
+	// backend's address makes them.
+	Translated bool   `json:"translated,omitempty"`
+	Last       string `json:"last"`
 	// Warnings are what the switch says it did otherwise than its flows say.
 	Warnings []string `json:"warnings,omitempty"`
 	// Allowed is the verdict of the sides that are judged on this node.
@@ -80,6 +83,19 @@ func (c policyContent) askSwitch(ctx context.Context, ovs appctl.Client, a answe
 	out := &switchAnswer{Node: c.state.Node, Elsewhere: c.elsewhere(a)}
 	ask := verdict.Connection{Source: a.Source, Destination: a.Destination, Protocol: a.Protocol, Port: a.Port}
 	allowed := c.allowedHere(a)
+	if a.Service != nil {
+		p, err := c.askService(ctx, ovs, a, w)
+		if err != nil {
+			out.Error = err.Error()
+			return out
+		}
+		if p.Translated {
+			out.Packets = append(out.Packets, p)
+		}
+		if a.Service.Refused != "" {
+			return out
+		}
+	}
 	for _, p := range trace.Packets(c.state, ask) {
 		text, err := ovs.Call(ctx, "ofproto/trace", append([]string{render.Bridge}, p.Args...)...)
 		if err != nil {
@@ -152,6 +168,9 @@ func (a switchAnswer) print(w io.Writer) {
 		if p.Sent {
 			what = "sends it in"
 		}
+		if p.Translated {
+			what = "looks the virtual address up in"
+		}
 		fmt.Fprintf(w, "  switch of node %s: %s packet %s: %s %s\n", a.Node, p.Stage, p.From, what, p.Last)
 		for _, s := range p.Steps {
 			if !s.GoesOn {
@@ -164,7 +183,7 @@ func (a switchAnswer) print(w io.Writer) {
 		switch {
 		case p.Disagrees != "":
 			fmt.Fprintf(w, "    DISAGREES: %s\n", p.Disagrees)
-		case p.Allowed && !p.Sent:
+		case p.Allowed && !p.Sent && !p.Translated:
 			fmt.Fprintf(w, "    that is no policy's doing\n")
 		}
 	}

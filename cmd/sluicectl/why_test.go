@@ -10,6 +10,20 @@ import (
 )
 
 const whyCluster = `apiVersion: v1
+kind: Service
+metadata: {name: data, namespace: shop}
+spec: {clusterIPs: [10.96.0.1], ports: [{name: a, port: 80}, {name: b, port: 81}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: data-1, namespace: shop, labels: {kubernetes.io/service-name: data}}
+addressType: IPv4
+ports: [{name: a, port: 5432}]
+endpoints:
+- {addresses: [10.244.1.3], nodeName: n1, targetRef: {kind: Pod, namespace: shop, name: db}, hints: {forZones: [{name: east}]}}
+- {addresses: [192.0.2.7]}
+---
+apiVersion: v1
 kind: Node
 metadata: {name: n1}
 spec: {podCIDRs: [10.244.1.0/24]}
@@ -97,7 +111,44 @@ shop/web (fd00::2) -> shop/db (fd00::3) 5432/TCP: allowed
 		{[]string{"shop/wep", "shop/db", "9/SCTP"}, "sluicectl: there is no Pod shop/wep in FILE; Pods there: default/new, shop/db, shop/web\n"},
 		{[]string{"node/n7", "shop/db", "9/SCTP"}, "sluicectl: there is no Node \"n7\" in FILE; Nodes there: n1\n"},
 		{[]string{"fd00::2", "new", "9/SCTP"}, "sluicectl: fd00::2 has [fd00::2], default/new has [100.64.0.1]: no address of the same family\n"},
-		{[]string{"shop/web", "svc/shop/db"}, "sluicectl: svc/shop/db is a Service: policies are about the pods behind it; name one of them\n"},
+		{[]string{"shop/db", "svc/shop/data:80"}, `shop/db (10.244.1.3) -> svc/shop/data (10.244.1.3) 5432/TCP: allowed
+  service: 10.96.0.1:80/TCP of Service shop/data is given to shop/db (ready), one of 2 backends
+  service: hints are not used: this node has no zone
+  egress of shop/db: allowed: it is the same address: a pod always reaches itself
+  ingress of svc/shop/data: allowed: it is the same address: a pod always reaches itself
+
+shop/db (10.244.1.3) -> svc/shop/data (192.0.2.7) 5432/TCP: allowed
+  service: 10.96.0.1:80/TCP of Service shop/data is given to 192.0.2.7:5432 (ready), one of 2 backends
+  service: hints are not used: this node has no zone
+  egress of shop/db: allowed: no policy selects it for egress
+  ingress of svc/shop/data: allowed: 192.0.2.7 is no pod's address, so no policy selects it
+`},
+		{[]string{"outside", "10.96.0.1:80"}, `outside (192.0.2.1) -> 10.96.0.1 (10.244.1.3) 5432/TCP: dropped
+  service: 10.96.0.1:80/TCP of Service shop/data is given to shop/db (ready), one of 2 backends
+  service: hints are not used: this node has no zone
+  egress of outside: allowed: 192.0.2.1 is no pod's address, so no policy selects it
+  ingress of 10.96.0.1: dropped: isolated for ingress by shop/db, and no rule allows it
+    shop/db spec.ingress[0]: no: 192.0.2.1 is none of its peers: pods with app=web in namespace shop
+  note: 192.0.2.1 and 2001:db8::1 stand for all that is outside; a rule with an ipBlock may say otherwise of another address
+
+outside (192.0.2.1) -> 10.96.0.1 (192.0.2.7) 5432/TCP: allowed
+  service: 10.96.0.1:80/TCP of Service shop/data is given to 192.0.2.7:5432 (ready), one of 2 backends
+  service: hints are not used: this node has no zone
+  egress of outside: allowed: 192.0.2.1 is no pod's address, so no policy selects it
+  ingress of 10.96.0.1: allowed: 192.0.2.7 is no pod's address, so no policy selects it
+  note: 192.0.2.1 and 2001:db8::1 stand for all that is outside; a rule with an ipBlock may say otherwise of another address
+`},
+		{[]string{"shop/web", "svc/shop/data:81"}, `shop/web (10.244.1.2) -> svc/shop/data (10.96.0.1) 81/TCP: refused
+  service: 10.96.0.1:81/TCP of Service shop/data is refused: none of its backends serves
+`},
+		{[]string{"shop/web", "svc/shop/data:82/UDP"}, `shop/web (10.244.1.2) -> svc/shop/data (10.96.0.1) 82/UDP: refused
+  service: 10.96.0.1:82/UDP of Service shop/data is refused: it has no such port
+`},
+		{[]string{"shop/web", "svc/shop/data"}, `shop/web (10.244.1.2) -> svc/shop/data (10.96.0.1) ICMP: refused
+  service: 10.96.0.1 of Service shop/data is refused: it has no such port
+`},
+		{[]string{"shop/web", "svc/shop/db:80"}, "sluicectl: there is no Service shop/db with a virtual address in FILE\n"},
+		{[]string{"svc/shop/data", "shop/db:80"}, "sluicectl: svc/shop/data is a Service: it opens no connections; name one of its pods\n"},
 		{[]string{"shop/web", "shop/db", "http"}, "sluicectl: \"http\" is no port: expected one like 80/TCP, 53/UDP or 9/SCTP\n"},
 		{[]string{"shop/web", "shop/db:80", "80"}, "sluicectl: the port stands twice: behind TO, and by itself\n"},
 		{[]string{"a/b/c", "shop/db"}, "sluicectl: \"a/b/c\" is no endpoint: write [namespace/]pod, an IP address, svc/namespace/name, node/name or outside, with :port[/protocol] where a port is meant\n"},
