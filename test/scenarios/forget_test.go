@@ -133,15 +133,22 @@ func (s *socket) ask() (string, error) {
 }
 
 // servedBy waits until the socket is served by one of these, and returns by whom.
-func (d *dnsLab) servedBy(s *socket, within_ time.Duration, backends ...string) (by string) {
+func (d *dnsLab) servedBy(s *socket, bound time.Duration, backends ...string) (by string) {
 	d.t.Helper()
-	within(d.t, within_, s.name, func() (err error) {
+	within(d.t, bound, s.name, func() (err error) {
 		if by, err = s.ask(); err == nil && !slices.Contains(backends, by) {
 			err = fmt.Errorf("served by %s, not by one of %v", by, backends)
 		}
 		return err
 	})
 	return by
+}
+
+// within has a part of the test told what goes wrong, until the returned function is called.
+func (d *dnsLab) within(t *testing.T) (end func()) {
+	whole := d.t
+	d.t = t
+	return func() { d.t = whole }
 }
 
 // noted is what n1's agent has noted that it is to forget.
@@ -225,7 +232,7 @@ func TestWhatIsToBeForgottenOutlivesTheAgent(t *testing.T) {
 	}
 
 	t.Run("killed between the flows and the forgetting", func(t *testing.T) {
-		d.t = t
+		defer d.within(t)()
 		n := node(t, d.Lab, "n1")
 		if statusOf(t, n).Bridge.Datapath == "system" {
 			d.serve("two") // what the kernel forgets cannot be held up
@@ -250,13 +257,16 @@ func TestWhatIsToBeForgottenOutlivesTheAgent(t *testing.T) {
 		}
 		d.nothingNoted()
 	})
+	if t.Failed() {
+		return
+	}
 	d.serve("two")
 	for _, s := range sockets {
 		d.servedBy(s, moved, "two")
 	}
 
 	t.Run("gone while no agent runs", func(t *testing.T) {
-		d.t = t
+		defer d.within(t)()
 		must(d.Kill(testContext(t), "n1", lab.Agent))
 		d.serve("three")
 		must(d.Start(testContext(t), "n1", lab.Agent))
