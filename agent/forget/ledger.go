@@ -194,14 +194,13 @@ func (l *Ledger) Problem() string {
 
 // Run forgets what is due until ctx ends.
 func (l *Ledger) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	var later <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-l.kicks:
-		case <-timer.C:
+		case <-later:
 		}
 		next, err := l.round(ctx)
 		if ctx.Err() != nil {
@@ -211,8 +210,8 @@ func (l *Ledger) Run(ctx context.Context) error {
 		if err != nil {
 			next = retry
 		}
-		if next > 0 {
-			timer.Reset(next)
+		if later = nil; next > 0 {
+			later = time.After(next)
 		}
 	}
 }
