@@ -131,7 +131,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	a.src, a.conflicts = src, newConflicts(cfg.Node, src, log)
 	a.purger = newPurger(cfg.OVSRunDir, log)
 	a.forgets = forget.New(log, a.noteForget, a.cachedFlowsSettle, a.tracker)
-	a.rec.Before = a.beforeChange
+	a.rec.Before, a.host.Before = a.beforeChange, a.beforeHostPorts
 	a.kept.recall = a.memory.pods
 	return a, nil
 }

@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/sluice-cni/sluice/agent/forget"
+	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/flows/service"
 	"github.com/sluice-cni/sluice/ovs/appctl"
@@ -16,6 +18,9 @@ import (
 // settleBound is the longest that cached flows are waited for.
 const settleBound = 5 * time.Second
 
+// noteBound is the longest that the host's rules wait for a note in OVSDB.
+const noteBound = 2 * time.Second
+
 // beforeChange notes what is to be forgotten once the switch is changed.
 func (a *Agent) beforeChange(ctx context.Context, was, now []*render.Owned) error {
 	gone := forget.Gone(was, now, a.services)
@@ -23,6 +28,20 @@ func (a *Agent) beforeChange(ctx context.Context, was, now []*render.Owned) erro
 		return nil
 	}
 	return a.forgets.Owe(ctx, gone)
+}
+
+// beforeHostPorts notes what the host is to forget once its ports lead elsewhere. They do so in any
+// case: OVSDB may be away.
+func (a *Agent) beforeHostPorts(ctx context.Context, leaving, coming []render.HostPort) {
+	local, err := host.LocalAddresses()
+	if gone := forget.HostPorts(leaving, coming, local); len(gone) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, noteBound)
+		defer cancel()
+		err = errors.Join(err, a.forgets.Owe(ctx, gone))
+	}
+	if err != nil {
+		a.log.Warn("UDP clients of host ports may be served late", "error", err)
+	}
 }
 
 // recallForget takes over what an agent before this one did not come to forget.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/forget"
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/flows/claims"
 	"github.com/sluice-cni/sluice/flows/render"
@@ -117,7 +118,9 @@ func (a *Agent) hostLoop(ctx context.Context) error {
 				err = last // of what else there is
 			}
 		} else {
-			err = a.host.Apply(ctx, want.Host, look)
+			if err = a.host.Apply(ctx, want.Host, look); err == nil {
+				a.forgets.InForce(forget.HostZone)
+			}
 		}
 		if ctx.Err() != nil {
 			return nil

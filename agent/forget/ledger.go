@@ -143,6 +143,8 @@ const (
 	Wait
 	// Never: such connections are made again.
 	Never
+	// Keep: it is another's matter (see InForce), and stays as it is.
+	Keep
 )
 
 // Fresh tells whether something is owed that has not been judged.
@@ -167,6 +169,7 @@ func (l *Ledger) Judge(judge func([]conntrack.Match) map[conntrack.Match]Verdict
 	verdicts := judge(list)
 	for m, d := range l.owed {
 		switch verdicts[m] {
+		case Keep:
 		case Never:
 			delete(l.owed, m)
 		case Wait:
@@ -176,6 +179,19 @@ func (l *Ledger) Judge(judge func([]conntrack.Match) map[conntrack.Match]Verdict
 		}
 	}
 	l.kick()
+}
+
+// InForce says that what the zone's translations are made by is as it is to be: what is owed there is
+// due. It does not wait.
+func (l *Ledger) InForce(zone uint16) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for m, d := range l.owed {
+		if m.Zone == zone && !d.due {
+			d.due = true
+			l.kick()
+		}
+	}
 }
 
 func (l *Ledger) kick() {

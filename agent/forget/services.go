@@ -16,23 +16,20 @@ import (
 // forgotten: sockets go to another backend.
 const mostWaiting = 1000
 
+// mostComing is how many host ports are looked after that come at the same time: that many come when
+// an agent starts.
+const mostComing = 1000
+
 // Gone is what is to be forgotten when the switch holds now in the stead of was; services are those
-// that now is of. Of a port that there is no more, all connections are.
+// that now is of. Of a port that there is no more, all connections are; so are those that went to a node's own
+// port before it led to a pod.
 func Gone(was, now []*render.Owned, services service.Result) []conntrack.Match {
-	before := translations(was)
-	if len(before) == 0 {
-		return nil
-	}
-	for t := range translations(now) {
-		delete(before, t)
-	}
-	gone := make([]service.Translation, 0, len(before))
-	for t := range before {
-		gone = append(gone, t)
-	}
-	_, ports := services.Standings(gone)
+	before, after := translations(was), translations(now)
+	gone, come := without(before, after), without(after, before)
+	_, ports := services.Standings(append(slices.Clip(gone), come...))
+	come = slices.DeleteFunc(come, func(t service.Translation) bool { return ports[t.Frontend] })
 	var out []conntrack.Match
-	for _, t := range gone {
+	for _, t := range append(gone, come[:min(len(come), mostComing)]...) {
 		if !ports[t.Frontend] {
 			t.Backend = netip.AddrPort{}
 		}
@@ -44,10 +41,21 @@ func Gone(was, now []*render.Owned, services service.Result) []conntrack.Match {
 	return slices.Compact(out)
 }
 
+// without are those of a that are not in b.
+func without(a, b map[service.Translation]bool) (out []service.Translation) {
+	for t := range a {
+		if !b[t] {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// translations are those of Services and of host ports.
 func translations(set []*render.Owned) map[service.Translation]bool {
 	var out map[service.Translation]bool
 	for _, o := range set {
-		if o.Owner.Kind != flows.OwnerService && o.Owner != (flows.Owner{}) {
+		if o.Owner.Kind != flows.OwnerService && o.Owner.Kind != flows.OwnerPod && o.Owner != (flows.Owner{}) {
 			continue
 		}
 		found := service.Translations(o.Flows, o.Groups)
@@ -87,6 +95,10 @@ func Verdicts(list []conntrack.Match, services service.Result) map[conntrack.Mat
 	waiting := 0
 	out := make(map[conntrack.Match]Verdict, len(list))
 	for _, m := range list {
+		if m.Zone == HostZone {
+			out[m] = Keep
+			continue
+		}
 		switch standings[translation(m)] {
 		case service.Used:
 			out[m] = Never

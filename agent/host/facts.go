@@ -63,6 +63,19 @@ func FindUnderlay(addresses []netip.Addr) (Underlay, error) {
 	return Underlay{}, fmt.Errorf("none of the Node's InternalIPs %v is on a device of this machine; addresses here: %s", addresses, here)
 }
 
+// LocalAddresses are this machine's, those of the loopback among them.
+func LocalAddresses() ([]netip.Addr, error) {
+	list, err := rtnl.Addrs(rtnl.Here, nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	out := make([]netip.Addr, len(list))
+	for i, a := range list {
+		out[i] = addrOf(a.IP)
+	}
+	return out, nil
+}
+
 // KernelDatapath tells whether the running kernel has Open vSwitch's datapath.
 func KernelDatapath() bool {
 	_, err := netlink.GenlFamilyGet("ovs_datapath")

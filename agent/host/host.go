@@ -21,6 +21,10 @@ import (
 
 // Host is the machine's (network namespace's) stack. It is not safe for concurrent use.
 type Host struct {
+	// Before, if it is set, is called before host ports change: with those that no longer lead
+	// to where they do, and those that will.
+	Before func(ctx context.Context, leaving, coming []render.HostPort)
+
 	log   *slog.Logger
 	rules *rules
 	// applied is the state that was put in place last; a difference found while the

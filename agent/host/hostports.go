@@ -110,8 +110,8 @@ func hostPorts(tx *knftables.Transaction, want render.Rules) {
 		"oifname", quoted(render.GatewayDevice), "ip saddr 127.0.0.0/8 snat ip to", want.Loopback)})
 }
 
-// changePorts puts other host ports in place of those that are there, and leaves all else.
-func changePorts(ctx context.Context, from, to []render.HostPort) error {
+// putPorts puts other host ports in place of those that are there, and leaves all else.
+func putPorts(ctx context.Context, from, to []render.HostPort) error {
 	nft, err := knftables.New(knftables.InetFamily, table)
 	if err != nil {
 		return err

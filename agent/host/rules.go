@@ -40,22 +40,17 @@ func (h *Host) rulesets(ctx context.Context, want render.Rules, look bool) error
 		if err != nil {
 			return err
 		}
-		same = have == h.rules.left
-	}
-	if same && samePorts {
-		return nil
+		if same = have == h.rules.left; same && samePorts {
+			return nil
+		}
 	}
 	h.rules.want = ""
+	change := h.reload
 	if same {
-		if err := changePorts(ctx, h.rules.ports, want.HostPorts); err != nil {
-			return fmt.Errorf("change host ports in nftables table %s: %w", table, err)
-		}
-		_ = h.did("change host ports", nil)
-	} else {
-		if err := load(ctx, want); err != nil {
-			return err
-		}
-		_ = h.did("load nftables table "+table, nil)
+		change = h.changePorts
+	}
+	if err := change(ctx, want); err != nil {
+		return err
 	}
 	left, err := list(ctx)
 	if err != nil {
@@ -63,6 +58,41 @@ func (h *Host) rulesets(ctx context.Context, want render.Rules, look bool) error
 	}
 	h.rules.want, h.rules.ports, h.rules.left = text, want.HostPorts, left
 	return nil
+}
+
+// reload loads the tables anew. Which host ports there are is not known: somebody has changed
+// them, or an agent before this one has made them.
+func (h *Host) reload(ctx context.Context, want render.Rules) error {
+	there, err := InstalledHostPorts(ctx)
+	if err != nil {
+		return err
+	}
+	h.announce(ctx, there, want.HostPorts)
+	if err := load(ctx, want); err != nil {
+		return err
+	}
+	return h.did("load nftables table "+table, nil)
+}
+
+// changePorts leaves all but the host ports.
+func (h *Host) changePorts(ctx context.Context, want render.Rules) error {
+	h.announce(ctx, h.rules.ports, want.HostPorts)
+	if err := putPorts(ctx, h.rules.ports, want.HostPorts); err != nil {
+		return fmt.Errorf("change host ports in nftables table %s: %w", table, err)
+	}
+	return h.did("change host ports", nil)
+}
+
+// announce tells of host ports that change. There are those that are led now; what was put in place
+// last may have led connections until a moment ago.
+func (h *Host) announce(ctx context.Context, there, want []render.HostPort) {
+	without := func(a, b []render.HostPort) []render.HostPort {
+		return slices.DeleteFunc(slices.Clone(a), func(p render.HostPort) bool { return slices.Contains(b, p) })
+	}
+	leaving, coming := without(slices.Concat(there, h.rules.ports), want), without(want, there)
+	if h.Before != nil && len(leaving)+len(coming) > 0 {
+		h.Before(ctx, leaving, coming)
+	}
 }
 
 // load puts our tables in place whole, each in one transaction.
