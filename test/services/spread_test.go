@@ -4,6 +4,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -81,5 +82,46 @@ func TestConnectionsAreSpreadEvenly(t *testing.T) {
 		if total < connections/2 || z > 6 {
 			t.Errorf("%d backends are served unevenly", count)
 		}
+	}
+}
+
+var (
+	hasPort = regexp.MustCompile(`(tcp|udp)\(`)
+	// withoutGuard is the one bit by which a client is told from a DHCP server.
+	withoutGuard = regexp.MustCompile(`udp\(src=\d+/0x8000\)`)
+)
+
+// TestCachedFlowsOfWhoUsesNoService have no port, though the switch has Services: a pod that connects from
+// hundreds of ports to another's has as many cached flows as one that connects from one.
+func TestCachedFlowsOfWhoUsesNoService(t *testing.T) {
+	n := newNode(t)
+	for i := range 20 {
+		n.addService(i+1, "a", "b")
+	}
+	n.serve("a", 8080)
+	n.put()
+	for _, network := range networks {
+		to := "10.244.1.2:8080"
+		if strings.HasSuffix(network, "6") {
+			to = "[fd00:1::2]:8080"
+		}
+		for range 20 {
+			if got := n.ask("b", network, to); !strings.HasPrefix(got, "a ") {
+				t.Fatal(network, got)
+			}
+		}
+	}
+	cached := 0
+	for line := range strings.Lines(n.ovs.Appctl("dpctl/dump-flows")) {
+		if !strings.Contains(line, "eth_type(0x0800)") && !strings.Contains(line, "eth_type(0x86dd)") {
+			continue
+		}
+		cached++
+		if hasPort.MatchString(withoutGuard.ReplaceAllString(line, "")) {
+			t.Errorf("a cached flow has a port: %s", line)
+		}
+	}
+	if cached == 0 || cached > 60 {
+		t.Errorf("%d cached flows", cached)
 	}
 }
