@@ -238,3 +238,52 @@ func (n *node) askWithin(from, network, to string, want func(string) bool) strin
 	defer c.Close()
 	return answerOn(c, brief)
 }
+
+// TestWhatIsNotAnsweredStays with the backend that it was given to, also when the Service would choose another
+// by now: a backend hears the whole of what a client says.
+func TestWhatIsNotAnsweredStays(t *testing.T) {
+	n := newNode(t)
+	heard := make(chan string, 100)
+	for _, name := range []string{"a", "b"} {
+		var socket *net.UDPConn
+		n.must(netns.Do(n.place(name).Path, func() (err error) {
+			socket, err = net.ListenUDP("udp", &net.UDPAddr{Port: 8080})
+			return err
+		}))
+		defer socket.Close()
+		go func() {
+			for buffer := make([]byte, 100); ; {
+				if _, _, err := socket.ReadFrom(buffer); err != nil {
+					return
+				}
+				heard <- name
+			}
+		}()
+	}
+	n.addService(1)
+	for _, network := range []string{"udp4", "udp6"} {
+		n.setBackends(1, "a")
+		n.put()
+		c, err := n.dial("c", network, virtual(network, 1, 80))
+		n.must(err)
+		defer c.Close()
+		for i := range 5 {
+			if _, err := c.Write([]byte("?")); err != nil {
+				t.Fatal(network, err)
+			}
+			select {
+			case got := <-heard:
+				if got != "a" {
+					t.Errorf("%s: datagram %d goes to %s", network, i, got)
+				}
+			case <-time.After(patience):
+				t.Fatalf("%s: datagram %d goes nowhere", network, i)
+			}
+			if i == 0 {
+				n.setBackends(1, "b")
+				n.put()
+				n.ovs.Appctl("revalidator/purge")
+			}
+		}
+	}
+}
