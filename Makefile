@@ -94,6 +94,7 @@ lint: ## run the linters (the first time builds them: some minutes)
 bench: deps build ## measure beside the bridge plugin and ovs-ofctl, each in one run; prints tables, writes out/bench*.json
 	$(GO) run ./test/bench -out out/bench.json
 	$(GO) run ./test/bench/openflow -out out/bench-openflow.json
+	$(GO) run ./test/bench/policy -out out/bench-policy.json
 	$(GO) test -run '^$$' -bench HundredThousandFlows ./agent/reconcile
 
 generate: ## make generated code anew

@@ -11,9 +11,9 @@ import (
 // what it was until its DEL, also when its object has gone before: no policy lets go of it, and
 // none takes hold of it. One pass at a time.
 type keeper struct {
-	// base is the list that index is of, by namespace/name.
+	// base is the list that index is of: where the attachments' pods are in it.
 	base  []state.Pod
-	index map[string]int
+	index map[podName]int
 	last  map[attached]state.Pod
 	// gone are those that base lacks, whole is base with them.
 	gone, whole []state.Pod
@@ -22,18 +22,15 @@ type keeper struct {
 	recall func() []state.Pod
 }
 
+type podName struct{ namespace, name string }
+
 // attached names the pod of an attachment.
 type attached struct{ namespace, name, uid string }
 
 // pods are the cluster's, and those of the attachments that have gone. The same is the same
 // slice.
 func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.Pod {
-	if k.index == nil || !sameSlice(now, k.base) {
-		k.index = make(map[string]int, len(now))
-		for i, p := range now {
-			k.index[p.Namespace+"/"+p.Name] = i
-		}
-	}
+	k.find(now, attachments)
 	if k.last == nil {
 		k.last = k.predecessor(now, attachments)
 	}
@@ -61,9 +58,26 @@ func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.P
 	return k.whole
 }
 
+// find makes the index: of the pods of attachments only, which are few.
+func (k *keeper) find(now []state.Pod, attachments []state.Attachment) {
+	k.index = make(map[podName]int, len(attachments))
+	for _, a := range attachments {
+		k.index[podName{a.PodNamespace, a.PodName}] = -1
+	}
+	if len(k.index) == 0 {
+		return
+	}
+	for i := range now {
+		key := podName{now[i].Namespace, now[i].Name}
+		if _, asked := k.index[key]; asked {
+			k.index[key] = i
+		}
+	}
+}
+
 // object is an attachment's Pod, if the cluster has it.
 func (k *keeper) object(now []state.Pod, a state.Attachment) (state.Pod, bool) {
-	if i, ok := k.index[a.PodNamespace+"/"+a.PodName]; ok && a.Of(now[i]) {
+	if i, ok := k.index[podName{a.PodNamespace, a.PodName}]; ok && i >= 0 && a.Of(now[i]) {
 		return now[i], true
 	}
 	return state.Pod{}, false

@@ -90,7 +90,7 @@ func run(ctx context.Context, o options) (err error) {
 	for _, pods := range o.pods {
 		b.cluster.shrink()
 		if err := b.pods(ctx, pods); err != nil {
-			return fmt.Errorf("%d pods: %w", pods, err)
+			return fmt.Errorf("%d pods: %w\n%s", pods, err, b.node.log.Bytes()[max(0, b.node.log.Len()-3000):])
 		}
 	}
 	if err := b.print(); err != nil {
@@ -176,11 +176,21 @@ func (b *bench) allow() error {
 func (b *bench) inForce(ctx context.Context) error {
 	b.changes++
 	marker := newPod("ns00", "marker", "nowhere", "", map[string]string{"change": strconv.Itoa(b.changes)})
-	if err := b.cluster.put(podsPath, marker); err != nil {
+	return b.binds(ctx, func() error { return b.cluster.put(podsPath, marker) })
+}
+
+// binds makes a change, and waits until it is in force.
+func (b *bench) binds(ctx context.Context, change func() error) error {
+	before, err := api.NewClient(b.node.at.AgentSocket).Status(ctx)
+	if err == nil {
+		err = change()
+	}
+	if err != nil {
 		return err
 	}
-	time.Sleep(200 * time.Millisecond)
-	return b.node.await(ctx, func(s api.Status) bool { return s.Ready && s.Input.Seen == s.Input.Installed })
+	return b.node.await(ctx, func(s api.Status) bool {
+		return s.Ready && s.Input.Seen != before.Input.Seen && s.Input.Seen == s.Input.Installed
+	})
 }
 
 // measure measures one case.
@@ -197,7 +207,8 @@ func (b *bench) measure(ctx context.Context, r row) (row, error) {
 	if _, _, err = b.changed(ctx, func() error { b.allows(); return nil }); err != nil {
 		return r, err
 	}
-	if r.PodFlows, r.PodBytes, err = b.changed(ctx, func() error { return b.cluster.put(podsPath, remotePod(1, 1)) }); err != nil {
+	relabelled := remotePod(1, len(b.result.Rows)+1)
+	if r.PodFlows, r.PodBytes, err = b.changed(ctx, func() error { return b.cluster.put(podsPath, relabelled) }); err != nil {
 		return r, err
 	}
 	var churn sync.WaitGroup
@@ -313,7 +324,7 @@ func (b *bench) changed(ctx context.Context, do func() error) (flows, length int
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := errors.Join(do(), b.inForce(ctx)); err != nil {
+	if err := errors.Join(b.binds(ctx, do), b.inForce(ctx)); err != nil {
 		return 0, 0, err
 	}
 	after, err := b.dump(ctx)

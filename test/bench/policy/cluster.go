@@ -25,10 +25,8 @@ const (
 
 const (
 	namespaces = 50
-	// apps are how many kinds of pods each namespace has.
+	// apps are how many kinds of pods each namespace has; the node has a pod of the first in each.
 	apps = 20
-	// selecting is how many of them policies select: the node has pods of the first.
-	selecting = 2
 	// perNode is how many pods another node has.
 	perNode = 250
 )
@@ -133,7 +131,7 @@ func tenRules(i int) *networkingv1.NetworkPolicy {
 			Ports: []networkingv1.NetworkPolicyPort{{Port: ptr(intstr.FromInt32(80))}, {Port: ptr(intstr.FromInt32(int32(1000 + j)))}},
 		})
 	}
-	return newPolicy(namespaceName(i), fmt.Sprintf("np%05d", i), fmt.Sprintf("app%d", i/namespaces%selecting), networkingv1.NetworkPolicySpec{Ingress: rules})
+	return newPolicy(namespaceName(i), fmt.Sprintf("np%05d", i), fmt.Sprintf("app%d", i/namespaces%apps), networkingv1.NetworkPolicySpec{Ingress: rules})
 }
 
 func newPolicy(namespace, name, app string, spec networkingv1.NetworkPolicySpec) *networkingv1.NetworkPolicy {

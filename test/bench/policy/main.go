@@ -57,13 +57,16 @@ func main() {
 }
 
 func (o *options) read(rules, pods, cached string) error {
-	for text, into := range map[string]*[]int{rules: &o.rules, pods: &o.pods, cached: &o.cached} {
-		for _, part := range strings.Split(text, ",") {
+	for _, list := range []struct {
+		text string
+		into *[]int
+	}{{rules, &o.rules}, {pods, &o.pods}, {cached, &o.cached}} {
+		for _, part := range strings.Split(list.text, ",") {
 			n, err := strconv.Atoi(part)
 			if err != nil || n < 1 || n > 20000 {
-				return fmt.Errorf("%q: expected numbers from 1 to 20000", text)
+				return fmt.Errorf("%q: expected numbers from 1 to 20000", list.text)
 			}
-			*into = append(*into, n)
+			*list.into = append(*list.into, n)
 		}
 	}
 	if o.events < 1 || o.adds < 1 || flag.NArg() > 0 {
