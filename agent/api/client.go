@@ -57,6 +57,11 @@ func (c *Client) Pods(ctx context.Context) (list []PodStatus, err error) {
 	return list, c.get(ctx, "/pods", &list)
 }
 
+// Groups asks for the packets that each bucket has got, by group and bucket.
+func (c *Client) Groups(ctx context.Context) (list map[uint32]map[uint32]uint64, err error) {
+	return list, c.get(ctx, "/groups", &list)
+}
+
 // Check asks what is inconsistent on the node.
 func (c *Client) Check(ctx context.Context) (broken []invariant.Broken, err error) {
 	return broken, c.get(ctx, "/check", &broken)

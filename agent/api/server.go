@@ -38,6 +38,8 @@ type Agent interface {
 	State() state.State
 	// Flows dumps the switch's flows, in their stable order.
 	Flows(ctx context.Context) ([]Flow, error)
+	// Groups are the packets that each bucket has got, by group and bucket.
+	Groups(ctx context.Context) (map[uint32]map[uint32]uint64, error)
 	// Pods are the attachments, in a stable order.
 	Pods() []PodStatus
 	// Metrics writes metrics in Prometheus' text format.
@@ -53,6 +55,7 @@ type Agent interface {
 //	GET /status   Status
 //	GET /state    state.State
 //	GET /flows    []Flow
+//	GET /groups   {"GROUP":{"BUCKET":PACKETS}}
 //	GET /pods     []PodStatus
 //	GET /metrics  Prometheus' text format
 //	GET /check    []invariant.Broken
@@ -65,6 +68,10 @@ func Serve(ctx context.Context, l net.Listener, a Agent) error {
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.State(), nil) })
 	mux.HandleFunc("GET /flows", func(w http.ResponseWriter, r *http.Request) {
 		list, err := a.Flows(r.Context())
+		reply(w, list, err)
+	})
+	mux.HandleFunc("GET /groups", func(w http.ResponseWriter, r *http.Request) {
+		list, err := a.Groups(r.Context())
 		reply(w, list, err)
 	})
 	mux.HandleFunc("GET /pods", func(w http.ResponseWriter, _ *http.Request) { reply(w, a.Pods(), nil) })

@@ -69,6 +69,8 @@ func (s *fakeSwitch) DumpGroups(context.Context) ([]openflow.GroupEntry, error) 
 	return out, nil
 }
 
+func (s *fakeSwitch) GroupStats(context.Context) ([]openflow.GroupStats, error) { return nil, nil }
+
 func (s *fakeSwitch) Apply(_ context.Context, c openflow.Change) error {
 	s.applied++
 	if s.fail != nil {

@@ -248,6 +248,42 @@ func (r *Reconciler) DumpOwner(ctx context.Context, owner flows.Owner) ([]openfl
 	return r.sw.DumpCookies(ctx, owner.Cookie(0), flows.OwnerMask)
 }
 
+// DumpGroups reads the groups and their counters, for people. Between the two they may have changed:
+// a group whose buckets are not as many in both is left out.
+func (r *Reconciler) DumpGroups(ctx context.Context) (map[uint32]GroupCounters, error) {
+	if r.sw == nil {
+		return nil, errors.New("the switch is not connected")
+	}
+	groups, err := r.sw.DumpGroups(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stats, err := r.sw.GroupStats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	buckets := make(map[uint32][]flows.Bucket, len(groups))
+	for _, g := range groups {
+		buckets[g.Group.ID] = g.Group.Buckets
+	}
+	out := make(map[uint32]GroupCounters, len(stats))
+	for _, s := range stats {
+		list := buckets[s.ID]
+		if len(list) != len(s.Buckets) {
+			continue
+		}
+		counters := make(GroupCounters, len(list))
+		for i, b := range list {
+			counters[b.ID] = s.Buckets[i]
+		}
+		out[s.ID] = counters
+	}
+	return out, nil
+}
+
+// GroupCounters are those of a group's buckets, by their numbers.
+type GroupCounters map[uint32]flows.Stats
+
 // Close lets the switch go; its flows stay.
 func (r *Reconciler) Close() {
 	if r.sw != nil {

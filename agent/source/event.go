@@ -8,7 +8,7 @@ import (
 
 // Event is something that whoever made an object should know of it.
 type Event struct {
-	// About is a Node or a Pod; Other, if there is one, has to do with it.
+	// About is a Node, a Pod, a Service or a NetworkPolicy; Other, if there is one, has to do with it.
 	About, Other claims.Object
 	// Reason is one word for programs, Note a sentence for people.
 	Reason, Note string

@@ -69,7 +69,7 @@ func command() *cobra.Command {
 		"the agent's socket (default: $SLUICE_AGENT_SOCKET, or "+api.DefaultSocket+")")
 	client := func() *api.Client { return api.NewClient(socket) }
 	cmd.AddCommand(statusCommand(client), podsCommand(client), flowsCommand(client), stateCommand(client), checkCommand(client), renderCommand(), diffCommand(client),
-		whyCommand(client), policiesCommand(client), uninstallCommand())
+		whyCommand(client), policiesCommand(client), servicesCommand(client), uninstallCommand())
 	return cmd
 }
 

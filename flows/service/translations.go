@@ -20,52 +20,74 @@ type Translation struct {
 // given a backend anew; a UDP socket sends on, and what is known of it stays. (kube-proxy draws the line
 // there too.)
 func Translations(list []flows.Flow, groups []flows.Group) map[Translation]bool {
+	out := map[Translation]bool{}
+	eachBucket(list, groups, func(t Translation, _ Bucket) {
+		if t.Protocol == state.UDP {
+			out[t] = true
+		}
+	})
+	return out
+}
+
+// Bucket names a bucket of a group.
+type Bucket struct{ Group, Bucket uint32 }
+
+// Buckets are those by which the Service's tables give connections to each backend.
+func (s *Service) Buckets(numbers Numbers) map[Translation][]Bucket {
+	out := map[Translation][]Bucket{}
+	list, groups := s.Tables(numbers)
+	eachBucket(list, groups, func(t Translation, b Bucket) { out[t] = append(out[t], b) })
+	return out
+}
+
+// eachBucket visits the buckets that translate what flows of the table service give to groups.
+func eachBucket(list []flows.Flow, groups []flows.Group, visit func(Translation, Bucket)) {
 	byID := make(map[uint32]*flows.Group, len(groups))
 	for i := range groups {
 		byID[groups[i].ID] = &groups[i]
 	}
-	out := map[Translation]bool{}
 	for _, f := range list {
-		front, ok := udpFrontend(f)
+		front, ok := frontend(f)
 		if !ok {
 			continue
 		}
-		for _, backend := range backendsOf(f.Actions, byID, nil, nestedMost) {
-			out[Translation{front, backend}] = true
-		}
+		walkGroups(f.Actions, Bucket{}, byID, nestedMost, func(backend netip.AddrPort, b Bucket) { visit(Translation{front, backend}, b) })
 	}
-	return out
 }
 
 // nestedMost is how deep groups are looked into: a root and its leaves.
 const nestedMost = 4
 
-// udpFrontend is the virtual address and port that a flow of the table service is of.
-func udpFrontend(f flows.Flow) (front Frontend, ok bool) {
+var frontendPorts = map[flows.Field]state.Protocol{flows.TCPDst: state.TCP, flows.UDPDst: state.UDP, flows.SCTPDst: state.SCTP}
+
+// frontend is the virtual address and port that a flow of the table service is of.
+func frontend(f flows.Flow) (front Frontend, ok bool) {
 	if f.Table != flows.Service {
 		return front, false
 	}
-	port, ok := f.Match.Get(flows.UDPDst)
-	if !ok || port.Mask != flows.UDPDst.Ones() {
-		return front, false
+	for _, t := range f.Match {
+		switch {
+		case t.Mask != t.Field.Ones():
+		case t.Field == flows.IPv4Dst:
+			front.Address = netip.AddrFrom4([4]byte(t.Value[12:]))
+		case t.Field == flows.IPv6Dst:
+			front.Address = netip.AddrFrom16(t.Value)
+		case frontendPorts[t.Field] != "":
+			front.Protocol, front.Port = frontendPorts[t.Field], uint16(t.Value.Uint64())
+		}
 	}
-	front = Frontend{Protocol: state.UDP, Port: uint16(port.Value.Uint64())}
-	if t, has := f.Match.Get(flows.IPv4Dst); has && t.Mask == flows.IPv4Dst.Ones() {
-		front.Address = netip.AddrFrom4([4]byte(t.Value[12:]))
-	} else if t, has := f.Match.Get(flows.IPv6Dst); has && t.Mask == flows.IPv6Dst.Ones() {
-		front.Address = netip.AddrFrom16(t.Value)
-	}
-	return front, front.Address.IsValid()
+	return front, front.Address.IsValid() && front.Port != 0
 }
 
-// backendsOf are those that actions translate to, themselves or by way of groups.
-func backendsOf(actions []flows.Action, groups map[uint32]*flows.Group, out []netip.AddrPort, deep int) []netip.AddrPort {
+// walkGroups visits the backends that actions translate to, themselves or by way of groups. In is
+// the bucket that the actions are in.
+func walkGroups(actions []flows.Action, in Bucket, groups map[uint32]*flows.Group, deep int, visit func(netip.AddrPort, Bucket)) {
 	for _, a := range actions {
 		switch a := a.(type) {
 		case flows.CT:
 			for _, e := range a.Exec {
 				if n, ok := e.(flows.NAT); ok && n.Kind == flows.NATDestination {
-					out = append(out, netip.AddrPortFrom(n.Min, n.PortMin))
+					visit(netip.AddrPortFrom(n.Min, n.PortMin), in)
 				}
 			}
 		case flows.ToGroup:
@@ -74,11 +96,10 @@ func backendsOf(actions []flows.Action, groups map[uint32]*flows.Group, out []ne
 				continue
 			}
 			for _, b := range g.Buckets {
-				out = backendsOf(b.Actions, groups, out, deep-1)
+				walkGroups(b.Actions, Bucket{g.ID, b.ID}, groups, deep-1, visit)
 			}
 		}
 	}
-	return out
 }
 
 // Standing says how a backend stands to a virtual address and port.

@@ -17,6 +17,9 @@ type Switch interface {
 	DumpCookies(ctx context.Context, cookie, mask flows.Cookie) ([]Entry, error)
 	// DumpGroups reads all groups that the switch holds, in no order.
 	DumpGroups(ctx context.Context) ([]GroupEntry, error)
+	// GroupStats reads the counters of all groups, in no order; those of a group's buckets
+	// are in the order in which DumpGroups tells them.
+	GroupStats(ctx context.Context) ([]GroupStats, error)
 	// Apply makes all changes of flows and groups in c as one atomic bundle: no
 	// packet meets half of it. On an error none of them has changed. Meters are not
 	// part of the bundle: see Change.

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -144,6 +145,36 @@ func (d *dnsLab) servedBy(s *socket, bound time.Duration, backends ...string) (b
 	return by
 }
 
+// counted waits until n1's sluicectl tells that at least so many connections were given to the backends of
+// each virtual address.
+func (d *dnsLab) counted(want map[string]int) {
+	d.t.Helper()
+	eventually(d.t, "connections are counted", func() error {
+		var a struct {
+			Services []struct {
+				Ports []struct {
+					Addresses []string
+					Backends  []struct{ Connections int }
+				}
+			}
+		}
+		text, status := ctl(d.t, d.Lab, "node/n1", "services", "dns", "-o", "json")
+		if err := json.Unmarshal([]byte(text), &a); err != nil || status != 0 || len(a.Services) != 1 {
+			d.t.Fatalf("status %d, %v: %s", status, err, text)
+		}
+		for _, p := range a.Services[0].Ports {
+			sum := 0
+			for _, b := range p.Backends {
+				sum += b.Connections
+			}
+			if sum < want[p.Addresses[0]] {
+				return fmt.Errorf("%s: %d connections, not %d", p.Addresses[0], sum, want[p.Addresses[0]])
+			}
+		}
+		return nil
+	})
+}
+
 // within has a part of the test told what goes wrong, until the returned function is called.
 func (d *dnsLab) within(t *testing.T) (end func()) {
 	whole := d.t
@@ -196,6 +227,7 @@ func TestSocketsThatStayAreServed(t *testing.T) {
 	for _, s := range sockets {
 		by[s] = d.servedBy(s, bound, all...)
 	}
+	d.counted(map[string]int{"10.96.0.10:53": 12, "[fd96::a]:53": 12})
 	d.serve("one", "-two", "three")
 	for s, backend := range by {
 		d.servedBy(s, bound, backend) // it drains: nobody moves
