@@ -84,13 +84,18 @@ func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, l l
 		return l, err
 	}
 	var cable *plug.Cable
+	rowFirst, rowed := p.rowFirst(l), false
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.unplugFailed(ovsdb, cable, l))
+			err = errors.Join(err, p.unplugFailed(ovsdb, cable, rowed, l))
 			return
 		}
 		cable.Close()
 	}()
+	row := func(ctx context.Context) error {
+		rowed = true
+		return p.addPort(ctx, ovsdb, l, parts)
+	}
 	var port db.Port
 	g, gctx := errgroup.WithContext(ctx)
 	// The port's number is settled, so the flows need not wait for the port.
@@ -99,6 +104,11 @@ func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, l l
 		return p.flowsIn(gctx)
 	})
 	g.Go(func() (err error) {
+		if rowFirst {
+			if err := row(gctx); err != nil {
+				return err
+			}
+		}
 		end := parts.begin("cable")
 		cable, err = p.createCable(gctx, spec)
 		end()
@@ -112,7 +122,15 @@ func (p *Plugger) plug(ctx context.Context, ovsdb *db.Client, s state.State, l l
 			}
 			return cable.Configure(gctx)
 		})
-		port, err = p.addPort(gctx, ovsdb, l, parts)
+		wait := ovsdb.WaitNewPort
+		if !rowFirst {
+			wait = ovsdb.WaitPort
+			if err := row(gctx); err != nil {
+				return err
+			}
+		}
+		defer parts.begin("port")()
+		port, err = wait(gctx, render.Bridge, l.Port)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -147,20 +165,33 @@ func (p *Plugger) flowsIn(ctx context.Context) error {
 	return nil
 }
 
-// addPort makes the host's end a port, and returns it when it has its number.
-func (p *Plugger) addPort(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) (db.Port, error) {
+// manyPorts is from how many attachments on an ADD that comes alone writes the row before
+// it makes the cable. Open vSwitch goes through all its ports, twice, for each link and
+// for each row that is news to it, and news that comes meanwhile waits. With the row first
+// both are one piece of news, if going through the ports takes longer than making
+// the cable; else the switch finds no device yet, and begins again when there is one.
+const manyPorts = 64
+
+// rowFirst tells whether the lease's row is to be written before its cable is made.
+func (p *Plugger) rowFirst(l lease.Lease) bool {
+	if attached, alone := p.attach.around(l); !alone || attached < manyPorts {
+		return false
+	}
+	_, err := plug.Find(l.Port) // what an earlier ADD left behind must not become the port
+	return errors.Is(err, plug.ErrNoInterface)
+}
+
+// addPort makes the host's end a port, which has no number yet.
+func (p *Plugger) addPort(ctx context.Context, ovsdb *db.Client, l lease.Lease, parts *phases) error {
 	note := db.BridgeNote{Remove: []string{lease.OwedKey(l.Key())}}
 	for _, addr := range l.Addresses {
 		note.Remove = append(note.Remove, lease.FreedKey(addr))
 	}
-	end := parts.begin("row")
-	err := ovsdb.AddPort(ctx, render.Bridge, portSpec(l), note)
-	end()
-	if err != nil {
-		return db.Port{}, fmt.Errorf("add port %s to bridge %s: %w", l.Port, render.Bridge, err)
+	defer parts.begin("row")()
+	if err := ovsdb.AddPort(ctx, render.Bridge, portSpec(l), note); err != nil {
+		return fmt.Errorf("add port %s to bridge %s: %w", l.Port, render.Bridge, err)
 	}
-	defer parts.begin("port")()
-	return ovsdb.WaitPort(ctx, render.Bridge, l.Port)
+	return nil
 }
 
 // createCable makes the veth; one that an ADD left behind when it was cut short is
@@ -207,21 +238,22 @@ func portSpec(l lease.Lease) db.PortSpec {
 // may be over.
 const undoBound = 10 * time.Second
 
-// unplugFailed takes a failed ADD back: row, cable (if there was one), address, flows.
-func (p *Plugger) unplugFailed(ovsdb *db.Client, cable *plug.Cable, l lease.Lease) error {
-	if cable == nil {
-		p.attach.gone(l.Key())
-		p.node.Kick()
-		return nil
+// unplugFailed takes a failed ADD back: row and cable (if there were any), address, flows.
+func (p *Plugger) unplugFailed(ovsdb *db.Client, cable *plug.Cable, rowed bool, l lease.Lease) error {
+	defer p.node.Kick()
+	defer p.attach.gone(l.Key())
+	var errs []error
+	if cable != nil {
+		errs = append(errs, cable.Rollback())
+	}
+	if !rowed {
+		return errors.Join(errs...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), undoBound)
 	defer cancel()
-	errs := []error{cable.Rollback()}
 	if _, err := ovsdb.DeletePort(ctx, render.Bridge, l.Port, db.BridgeNote{}); err != nil {
 		// The row may be there; without its cable it is collected when OVSDB is back.
 		errs = append(errs, fmt.Errorf("take back port %s: %w", l.Port, err))
 	}
-	p.attach.gone(l.Key())
-	p.node.Kick()
 	return errors.Join(errs...)
 }

@@ -180,6 +180,15 @@ func (t *attachments) plugged(l lease.Lease) {
 	delete(t.plugging, l.Key())
 }
 
+// around tells how many attachments there are, and whether the one that is being plugged
+// is alone in that, with nobody's end about to leave its place.
+func (t *attachments) around(l lease.Lease) (attached int, alone bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ending := t.ending[end{l.NetNS, l.IfName}]
+	return len(t.known), len(t.plugging) == 1 && !ending
+}
+
 // update changes what is known of an attachment that is being plugged.
 func (t *attachments) update(l lease.Lease) {
 	t.mu.Lock()

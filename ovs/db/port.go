@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ovn-kubernetes/libovsdb/model"
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
@@ -294,6 +295,23 @@ func describe(port *vswitch.Port, iface *vswitch.Interface) Port {
 // device that ovs-vswitchd cannot use gives ErrPortFailed with its reason, a port
 // that is not in the database (any more) ErrNoPort.
 func (c *Client) WaitPort(ctx context.Context, bridge, name string) (Port, error) {
+	return c.waitPort(ctx, bridge, name, nil)
+}
+
+// deviceBound is how long WaitNewPort waits until ovs-vswitchd can use the device.
+const deviceBound = 10 * time.Second
+
+// WaitNewPort is WaitPort for a port whose device is made after its row: ovs-vswitchd,
+// which cannot use what is not there yet, looks again when a device appears. So its
+// failure counts only when it has lasted for 10 s.
+func (c *Client) WaitNewPort(ctx context.Context, bridge, name string) (Port, error) {
+	late := time.NewTimer(deviceBound)
+	defer late.Stop()
+	return c.waitPort(ctx, bridge, name, late.C)
+}
+
+// waitPort believes a failure from late on; nil: at once.
+func (c *Client) waitPort(ctx context.Context, bridge, name string, late <-chan time.Time) (Port, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitBound)
 	defer cancel()
 	for {
@@ -304,11 +322,13 @@ func (c *Client) WaitPort(ctx context.Context, bridge, name string) (Port, error
 			return Port{}, fmt.Errorf("wait for port %q of bridge %q: %w", name, bridge, ErrNoPort)
 		case ok && port.OFPort > 0:
 			return port, nil
-		case ok && port.OFPort < 0:
+		case ok && port.OFPort < 0 && late == nil:
 			return port, fmt.Errorf("wait for port %q of bridge %q: %w: %s", name, bridge, ErrPortFailed, port.Error)
 		}
 		select {
 		case <-next:
+		case <-late:
+			late = nil
 		case <-ctx.Done():
 			return port, fmt.Errorf("wait until ovs-vswitchd gives port %q of bridge %q its OpenFlow number: %w: is ovs-vswitchd running? (`systemctl status openvswitch-switch`)", name, bridge, ctx.Err())
 		}

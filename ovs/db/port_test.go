@@ -133,6 +133,24 @@ func TestMissingDeviceIsErrPortFailedWithTheReason(t *testing.T) {
 	eventually(t, c, "ovs-vswitchd has found the device", func() bool { p, _ := c.Port("br0", "ghost"); return p.OFPort > 0 && p.Error == "" })
 }
 
+func TestDeviceOfANewPortMayComeLater(t *testing.T) {
+	ovs, c := withBridge(t)
+	must(t, c.AddPort(t.Context(), "br0", db.PortSpec{Name: "late", OFPortRequest: 300}, db.BridgeNote{}))
+	eventually(t, c, "ovs-vswitchd has looked in vain", func() bool { p, _ := c.Port("br0", "late"); return p.OFPort == -1 })
+	var p db.Port
+	var g errgroup.Group
+	g.Go(func() (err error) { p, err = c.WaitNewPort(t.Context(), "br0", "late"); return err })
+	addVeths(t, ovs, "late")
+	must(t, g.Wait())
+	if p.OFPort != 300 || p.Error != "" {
+		t.Errorf("got %+v", p)
+	}
+	must(t, c.AddPort(t.Context(), "br0", db.PortSpec{Name: "never"}, db.BridgeNote{}))
+	if p, err := c.WaitNewPort(t.Context(), "br0", "never"); !errors.Is(err, db.ErrPortFailed) || p.OFPort != -1 {
+		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
 func TestTakenNameIsErrExistsAndChangesNothing(t *testing.T) {
 	ovs, c := withBridge(t)
 	ensureBridge(t, c, db.BridgeSpec{Name: "br1", DatapathType: ovstest.Datapath()}, true)
