@@ -189,6 +189,9 @@ func (c Cookie) Words() string {
 // egressRule is the bit of a policy's rule for egress.
 const egressRule Rule = 0x8000
 
+// MaxPolicyRules is how many rules of a direction a policy can have: each has a number of its own.
+const MaxPolicyRules = int(egressRule)
+
 var ruleWords = map[Rule]string{
 	RuleMiss:          "nothing else matched",
 	RuleEnter:         "enters by its port",

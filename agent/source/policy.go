@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -46,6 +47,8 @@ func NetworkPolicy(p *networkingv1.NetworkPolicy, faults ...string) state.Networ
 	for i, r := range p.Spec.Egress {
 		out.Egress = append(out.Egress, f.rule(fmt.Sprintf("spec.egress[%d]", i), "to", r.To, r.Ports))
 	}
+	f.atMost("spec.ingress", len(out.Ingress))
+	f.atMost("spec.egress", len(out.Egress))
 	if len(f.list) == 0 {
 		return out
 	}
@@ -65,6 +68,14 @@ type faultList struct{ list []string }
 
 func (f *faultList) add(field, format string, args ...any) {
 	f.list = append(f.list, field+": "+fmt.Sprintf(format, args...))
+}
+
+// atMost holds a policy to the rules that can be told from each other: an API server takes more if
+// they are short.
+func (f *faultList) atMost(field string, rules int) {
+	if rules > flows.MaxPolicyRules {
+		f.add(field, "%d rules, of which %d can be served", rules, flows.MaxPolicyRules)
+	}
 }
 
 // types are the directions; both if one of them cannot be understood.

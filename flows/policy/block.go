@@ -50,8 +50,8 @@ const prioRules = 60000
 func (b block) emit(c *compiler, e *emitter) {
 	number := uint64(c.blocks[b.name])
 	for i, r := range b.policy.Rules(b.direction) {
-		if i >= prioRules {
-			break // the API server takes no object of that size
+		if i >= flows.MaxPolicyRules {
+			break // whoever reads policies leaves none that has so many
 		}
 		rule := flows.PolicyRule(b.direction == state.Egress, i)
 		head := flows.Match{}.Is(flows.RegPolicy, flows.Uint(number)).Is(flows.RegVerdict, flows.Uint(flows.Undecided))

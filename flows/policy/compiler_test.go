@@ -30,10 +30,33 @@ func TestOneAfterAnotherAsAlone(t *testing.T) {
 				i := rapid.IntRange(0, len(s.Pods)-1).Draw(t, "which")
 				s.Pods[i].Labels = map[string]string{"app": rapid.SampledFrom([]string{"web", "db", "new"}).Draw(t, "label")}
 			}
+			changed(t, s)
 			alone := policy.Compiler{Hash: k.Hash}
 			same(t, k.Compile(s), alone.Compile(s))
 		}
 	})
+}
+
+// changed changes some of the objects themselves, under their names.
+func changed(t *rapid.T, s state.State) {
+	one := func(what string, n int) (int, bool) {
+		if n == 0 || !rapid.Bool().Draw(t, what+" is changed") {
+			return 0, false
+		}
+		return rapid.IntRange(0, n-1).Draw(t, what), true
+	}
+	if i, ok := one("a namespace", len(s.Namespaces)); ok {
+		s.Namespaces[i].Labels = map[string]string{"team": rapid.SampledFrom([]string{"red", "blue", "new"}).Draw(t, "team")}
+	}
+	if i, ok := one("a policy", len(s.NetworkPolicies)); ok {
+		other := rapid.SampledFrom(s.NetworkPolicies).Draw(t, "like")
+		s.NetworkPolicies[i].Ingress, s.NetworkPolicies[i].Egress, s.NetworkPolicies[i].Selects = other.Ingress, other.Egress, other.Selects
+	}
+	if i, ok := one("a pod", len(s.Pods)); ok {
+		s.Pods[i].Finished = !s.Pods[i].Finished
+		s.Pods[i].Addresses = rapid.SampledFrom(s.Pods).Draw(t, "of").Addresses
+		s.Pods[i].Ports = rapid.SampledFrom(s.Pods).Draw(t, "with the ports of").Ports
+	}
 }
 
 // some of a list, most of it; the list itself is left alone.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/agent/source/manifests"
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -111,6 +112,7 @@ func TestPoliciesThatCannotBeUnderstood(t *testing.T) {
 		{"a range from a name", `{podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: http, endPort: 80}]}]}`, "spec.ingress[0].ports[0].endPort: needs", in, web},
 		{"a range backwards", `{podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 90, endPort: 80}]}]}`, "spec.ingress[0].ports[0].endPort: 80 is not from", in, web},
 		{"an unknown type", `{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress, Forward]}`, `spec.policyTypes[1]: "Forward" is neither`, both, web},
+		{"more rules than have numbers", "{podSelector: {matchLabels: {app: web}}, ingress: [{}" + strings.Repeat(", {}", flows.MaxPolicyRules) + "]}", "spec.ingress: 32769 rules, of which 32768 can be served", in, web},
 		{"an unknown field", `{podSelector: {matchLabels: {app: web}}, ingress: [{form: [{podSelector: {}}]}]}`, `spec: unknown field "form"`, in, web},
 	} {
 		t.Run(c.name, func(t *testing.T) {
