@@ -106,5 +106,8 @@ func (a *Agent) checkOnce(ctx context.Context) ([]invariant.Broken, error) {
 	for _, p := range unreadable {
 		broken = append(broken, invariant.Broken{What: p, Cure: "somebody wrote to the port's external_ids; delete the pod"})
 	}
+	for _, odd := range a.plugger.OddMTUs() {
+		broken = append(broken, invariant.Broken{What: odd, Cure: "somebody has set another MTU in the pod: larger packets than the network carries get lost; set it there (ip link), or delete the pod"})
+	}
 	return broken, nil
 }

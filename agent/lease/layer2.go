@@ -24,6 +24,7 @@ const (
 	keyPromiscuous = "sluice-promisc"
 	keyBandwidth   = "sluice-bandwidth"
 	keyHostPorts   = "sluice-host-ports"
+	keyMTUAsked    = "sluice-mtu-asked"
 )
 
 // moreKeys are the further keys and the words of the alias that say the same, each with
@@ -41,6 +42,7 @@ var moreKeys = []struct {
 	{keyTrunk, "trunk", func(l Lease) string { return writeVLANs(l.Layer2.Trunk) }, func(l *Lease, s string) (err error) { l.Layer2.Trunk, err = readVLANs(s); return err }},
 	{keyPromiscuous, "promisc", func(l Lease) string { return truth(l.Layer2.Promiscuous) }, func(l *Lease, _ string) error { l.Layer2.Promiscuous = true; return nil }},
 	{keyDeviceUp, "up", func(l Lease) string { return truth(l.DeviceUp) }, func(l *Lease, _ string) error { l.DeviceUp = true; return nil }},
+	{keyMTUAsked, "", func(l Lease) string { return truth(l.MTUAsked) }, func(l *Lease, _ string) error { l.MTUAsked = true; return nil }},
 	{keyHostPorts, "", writeHostPorts, readHostPorts},
 	{keyDeviceAlias, "", func(l Lease) string { return l.DeviceAlias }, func(l *Lease, s string) error { l.DeviceAlias = s; return nil }},
 }

@@ -56,6 +56,8 @@ type Lease struct {
 	DeviceUp    bool
 	// Rates are how fast the container may be.
 	Rates conf.Rates
+	// MTUAsked is set where the configuration has said the MTU: it does not follow the node's.
+	MTUAsked bool
 	// HostPortsOfPod is set where only the Pod's object knows the host ports.
 	HostPortsOfPod bool
 }

@@ -50,7 +50,7 @@ func TestWhatIsParsedIsWhatWasWritten(t *testing.T) {
 				MAC:     net.HardwareAddr(rapid.SliceOfN(rapid.Byte(), 6, 6).Draw(t, "mac")).String(),
 				Created: rapid.Int64Min(0).Draw(t, "created"), MTU: rapid.IntRange(0, 65535).Draw(t, "mtu"),
 			},
-			NetNS: rapid.String().Draw(t, "netns"), NetNSInode: rapid.Uint64().Draw(t, "inode"), IPAM: rapid.String().Draw(t, "ipam"),
+			NetNS: rapid.String().Draw(t, "netns"), NetNSInode: rapid.Uint64().Draw(t, "inode"), MTUAsked: rapid.Bool().Draw(t, "MTU asked"), IPAM: rapid.String().Draw(t, "ipam"),
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "host ports") {
 			want.HostPorts = append(want.HostPorts, state.HostPort{

@@ -193,8 +193,8 @@ func linkDiffers(in *plug.Interface, hostIndex int, l lease.Lease, promised *typ
 		return differs(name, "it up", "it down")
 	case in.MAC.String() != l.MAC:
 		return differs("the MAC of "+name, l.MAC+why, in.MAC.String())
-	// A later plugin may have lowered it, and then has told so.
-	case promised.Mtu != 0 && in.MTU != promised.Mtu:
+	// A later plugin may have lowered it, and then has told so; or it follows the node's.
+	case promised.Mtu != 0 && in.MTU != promised.Mtu && in.MTU != l.MTU:
 		return differs("the MTU of "+name, fmt.Sprint(promised.Mtu), fmt.Sprint(in.MTU))
 	}
 	return nil

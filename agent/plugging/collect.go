@@ -47,7 +47,7 @@ func (p *Plugger) Collect(ctx context.Context) error {
 			return putBack(ctx, ovsdb, l)
 		}))
 	}
-	errs = append(errs, p.tendLayer2(ctx, ovsdb))
+	errs = append(errs, p.tendLayer2(ctx, ovsdb), p.followMTU(ctx, ovsdb, settled))
 	for l, why := range p.dead(settled, there) {
 		errs = append(errs, p.collectOne(ctx, l, why))
 	}

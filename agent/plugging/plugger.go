@@ -64,6 +64,8 @@ type Plugger struct {
 	mu sync.Mutex
 	// recovered is set once the cables that OVSDB knows nothing of have been looked for.
 	recovered bool
+	// oddMTUs are the pods that do not follow the node's MTU, and why.
+	oddMTUs map[lease.Key]string
 }
 
 // New makes the node's plugger, which knows of no attachment before See.

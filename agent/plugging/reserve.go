@@ -156,7 +156,7 @@ func (p *Plugger) reserve(ovsdb *db.Client, s state.State, r request, req *wire.
 				return l, refused(ask.MACBy, fmt.Errorf("%s is the virtual router's", l.MAC))
 			}
 		}
-		l.MTU = cmp.Or(r.conf.MTU, render.MTU(s))
+		l.MTU, l.MTUAsked = cmp.Or(r.conf.MTU, render.MTU(s)), r.conf.MTU != 0
 		l.OFPort = render.OFPort(l.Addresses[0], self.PodCIDRs)
 		l.Created = time.Now().UnixNano()
 		return l, nil
