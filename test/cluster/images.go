@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -24,11 +26,14 @@ const (
 // put executables, and from the cache.
 func images(ctx context.Context, c cache, bin string) ([]image, error) {
 	pod := filepath.Join(bin, "sluice-cluster-pod")
-	shell, err := exec.LookPath("busybox")
+	shell, err := find("busybox")
 	if err != nil {
-		return nil, fmt.Errorf("%w: install the package busybox-static", err)
+		return nil, err
 	}
 	test := image{podImage, map[string]string{"/bin/pod": pod, "/bin/busybox": shell}, []string{"/bin/pod", "serve"}}
+	if err := addLibraries(ctx, test.files, shell); err != nil {
+		return nil, err
+	}
 	for _, tool := range []string{"sh", "ip", "ping", "cat", "ls", "wget", "nc", "sleep"} {
 		test.files["/bin/"+tool] = "->busybox"
 	}
@@ -61,9 +66,22 @@ func sluiceFiles(ctx context.Context, c cache, bin string) (map[string]string, e
 		return nil, err
 	}
 	files["/usr/sbin/nft"] = nft
-	out, err := exec.CommandContext(ctx, "ldd", nft).Output()
+	return files, addLibraries(ctx, files, nft)
+}
+
+// addLibraries adds what a program is linked with; that is nothing for a static one.
+func addLibraries(ctx context.Context, files map[string]string, program string) error {
+	binary, err := elf.Open(program)
 	if err != nil {
-		return nil, fmt.Errorf("ldd %s: %w", nft, err)
+		return err
+	}
+	defer binary.Close()
+	if !slices.ContainsFunc(binary.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		return nil
+	}
+	out, err := exec.CommandContext(ctx, "ldd", program).Output()
+	if err != nil {
+		return fmt.Errorf("ldd %s: %w", program, err)
 	}
 	for line := range strings.Lines(string(out)) {
 		for field := range strings.FieldsSeq(line) {
@@ -72,7 +90,7 @@ func sluiceFiles(ctx context.Context, c cache, bin string) (map[string]string, e
 			}
 		}
 	}
-	return files, nil
+	return nil
 }
 
 // find looks for a program also where a user's PATH does not.

@@ -54,22 +54,23 @@ spec:
       containers:
         - name: pod
           image: %[1]s
-          readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
-          livenessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 2}
+          startupProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1, failureThreshold: 60, timeoutSeconds: 10}
+          readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1, timeoutSeconds: 10}
+          livenessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 2, timeoutSeconds: 10}
 ---
 apiVersion: v1
 kind: Pod
 metadata: {name: besteffort, namespace: trial}
 spec:
   terminationGracePeriodSeconds: 1
-  containers: [{name: pod, image: "%[1]s", readinessProbe: {tcpSocket: {port: 8081}, periodSeconds: 1}}]
+  containers: [{name: pod, image: "%[1]s", readinessProbe: {tcpSocket: {port: 8081}, periodSeconds: 1, timeoutSeconds: 10}}]
 ---
 apiVersion: v1
 kind: Pod
 metadata: {name: burstable, namespace: trial}
 spec:
   terminationGracePeriodSeconds: 1
-  containers: [{name: pod, image: "%[1]s", resources: {requests: {cpu: 10m}}, readinessProbe: {exec: {command: [ls, /]}, periodSeconds: 1}}]
+  containers: [{name: pod, image: "%[1]s", resources: {requests: {cpu: 10m}}, readinessProbe: {exec: {command: [ls, /]}, periodSeconds: 1, timeoutSeconds: 10}}]
 ---
 apiVersion: v1
 kind: Pod
