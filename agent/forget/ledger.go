@@ -220,7 +220,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 		}
 		next, err := l.round(ctx)
 		if ctx.Err() != nil {
-			return nil
+			continue
 		}
 		l.trouble(err)
 		if err != nil {

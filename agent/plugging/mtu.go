@@ -19,9 +19,12 @@ import (
 // and so does what somebody else has set in the pod.
 func (p *Plugger) followMTU(ctx context.Context, ovsdb *db.Client, settled []lease.Lease) error {
 	_, s, err := p.node.Ready()
+	if err != nil {
+		return nil //nolint:nilerr // the passes say why
+	}
 	mtu := render.MTU(s)
-	if err != nil || mtu == 0 {
-		return nil // the passes say why
+	if mtu == 0 {
+		return nil
 	}
 	odd := map[lease.Key]string{}
 	var errs []error

@@ -51,7 +51,7 @@ func translations(t *testing.T, s state.State) (out map[service.Translation]bool
 	out = service.Translations(list, groups)
 	var lines []string
 	for tr := range maps.Keys(out) {
-		lines = append(lines, tr.Frontend.String()+" "+tr.Backend.String())
+		lines = append(lines, tr.String()+" "+tr.Backend.String())
 	}
 	slices.Sort(lines)
 	return out, strings.Join(lines, "\n")

@@ -26,8 +26,7 @@ var moved = slow.Bound(time.Second)
 // behind the Service dns, of UDP port 53.
 type dnsLab struct {
 	*lab.Lab
-	t       *testing.T
-	sockets []*socket
+	t *testing.T
 }
 
 func newDNSLab(t *testing.T) *dnsLab {

@@ -37,7 +37,8 @@ func (n *node) setBackends(i int, backends ...string) {
 			s.Endpoints = append(s.Endpoints, state.Endpoint{Address: netip.MustParseAddr(a), Ready: true, Serving: true})
 		}
 	}
-	n.state.EndpointSlices = append(list, s)
+	list = append(list, s)
+	n.state.EndpointSlices = list
 }
 
 func addressesOf(place string) []string {

@@ -39,7 +39,6 @@ type node struct {
 	list   *libcni.NetworkConfigList
 	// sandboxes are the pods' namespaces, by the pods' names.
 	sandboxes map[string]string
-	adds      int
 }
 
 const nodeName = "n1"
@@ -129,7 +128,7 @@ func (n *node) await(ctx context.Context, ok func(api.Status) bool) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the agent does not come to have its input in force: %v, %+v\n%s", err, s.Input, n.log.Bytes()[max(0, n.log.Len()-2000):])
+			return fmt.Errorf("the agent does not come to have its input in force: %w, %+v\n%s", errors.Join(ctx.Err(), err), s.Input, n.log.Bytes()[max(0, n.log.Len()-2000):])
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
