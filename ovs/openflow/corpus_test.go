@@ -34,18 +34,18 @@ func TestCorpus(t *testing.T) {
 			continue // the kernel's datapath cannot, and the pipeline does not
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".flows"), func(t *testing.T) {
-			groupsFile := strings.TrimSuffix(file, "flows") + "groups"
+			flowLines, groupLines := read(t, file)
 			want := openflow.Change{
-				Add: read(t, file, func(line string) (flows.Flow, error) {
+				Add: parse(t, flowLines, func(line string) (flows.Flow, error) {
 					f, _, err := flows.Parse(line)
 					return f, err
 				}),
-				PutGroups: read(t, groupsFile, flows.ParseGroup),
+				PutGroups: parse(t, groupLines, flows.ParseGroup),
 			}
 			if want.PutGroups != nil {
-				ovs.Ofctl("add-groups", "br0", groupsFile)
+				ovs.Ofctl("add-groups", "br0", write(t, groupLines))
 			}
-			ovs.Ofctl("--bundle", "add-flows", "br0", file)
+			ovs.Ofctl("--bundle", "add-flows", "br0", write(t, flowLines))
 			said := saidByOvsOfctl(t, "ovs-ofctl", ovs.Ofctl("--no-names", "dump-flows", "br0"))
 			holds(t, c, want)
 			empty(t, c)
@@ -68,24 +68,51 @@ func answersND(t *testing.T, file string) bool {
 	return strings.Contains(string(text), "->nd_reserved")
 }
 
-// read parses the lines of a file, of which there need be none.
-func read[T any](t *testing.T, file string, parse func(line string) (T, error)) (out []T) {
+// read gives the lines of a file, and of the one with its groups if there is one, without comments: a
+// rendered file has its groups among its flows.
+func read(t *testing.T, file string) (flowLines, groupLines []string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := os.ReadFile(strings.TrimSuffix(file, "flows") + "groups")
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "#") || strings.TrimSpace(line) == "" {
-			continue
+	for line := range strings.Lines(string(text) + "\n" + string(more)) {
+		switch line = strings.TrimSpace(line); {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "group_id="):
+			groupLines = append(groupLines, line)
+		default:
+			flowLines = append(flowLines, line)
 		}
-		x, err := parse(line)
+	}
+	return flowLines, groupLines
+}
+
+// parse reads each of some lines.
+func parse[T any](t *testing.T, lines []string, one func(line string) (T, error)) (out []T) {
+	t.Helper()
+	for _, line := range lines {
+		x, err := one(line)
 		if err != nil {
 			t.Fatal(err)
 		}
 		out = append(out, x)
 	}
 	return out
+}
+
+// write puts lines into a file of the test's.
+func write(t *testing.T, lines []string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "lines")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // saidByOvsOfctl parses a dump and holds our words for each flow against it.
