@@ -25,9 +25,15 @@ for option; do
 		;;
 	esac
 done
+# has tells whether a program is here. A busybox must be static, as it runs where no library is: the
+# package that udhcpd brings along is not.
+has() {
+	at=$(command -v "$1") || return 1
+	[ "$1" != busybox ] || ! ldd "$at" >/dev/null 2>&1
+}
 missing=
 for n in $needs; do
-	command -v "${n%%:*}" >/dev/null || missing="$missing ${n#*:}"
+	has "${n%%:*}" || missing="$missing ${n#*:}"
 done
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 [ -n "${missing% }" ] || exit 0
