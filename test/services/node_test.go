@@ -172,8 +172,7 @@ func (n *node) serve(name string, port uint16) {
 			if err != nil {
 				return
 			}
-			fmt.Fprint(c, name, " ", hostOf(c.RemoteAddr()))
-			c.Close()
+			go answer(c, name)
 		}
 	}()
 	go func() {
@@ -205,6 +204,16 @@ func hostOf(a net.Addr) string {
 
 // patience is how long a client waits for an answer.
 var patience = slow.Bound(5 * time.Second)
+
+// answer answers one question with the server's name and the asker's address. It hears the question first:
+// a connection that is closed with something unheard is reset, and the answer may be lost.
+func answer(c net.Conn, name string) {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		fmt.Fprint(c, name, " ", hostOf(c.RemoteAddr()))
+	}
+}
 
 // ask connects and says what is answered: "SERVER CLIENT", "refused" or "silence".
 func (n *node) ask(from, network, to string) string {
