@@ -48,7 +48,7 @@ func (r Result) Flows() []flows.Flow {
 func Compile(s state.State) Result { return new(Compiler).Compile(s) }
 
 // CompileWith is Compile with another hash for the numbers.
-func CompileWith(s state.State, hash Hash) Result { return (&Compiler{Hash: hash}).Compile(s) }
+func CompileWith(s state.State, hash flows.Hash) Result { return (&Compiler{Hash: hash}).Compile(s) }
 
 // result gathers the flows of all owners; those of a policy's blocks are what policy says.
 func (c *compiler) result(policy func(owner flows.Owner, blocks []block) []flows.Flow) Result {
@@ -126,7 +126,7 @@ func policyOwner(p state.NetworkPolicy) flows.Owner {
 // compiler holds what the blocks are made from.
 type compiler struct {
 	state  state.State
-	hash   Hash
+	hash   flows.Hash
 	memo   *memo
 	locals []local
 	// called are the blocks that local pods call, in the order of their names.
@@ -144,7 +144,7 @@ type compiler struct {
 	labels map[string]map[string]string
 }
 
-func newCompiler(s state.State, hash Hash, m *memo) *compiler {
+func newCompiler(s state.State, hash flows.Hash, m *memo) *compiler {
 	c := &compiler{state: s, hash: hash, memo: m, labels: map[string]map[string]string{}}
 	for _, ns := range s.Namespaces {
 		c.labels[ns.Name] = ns.Labels

@@ -14,7 +14,7 @@ import (
 // use, by one caller. States that it was given must not change afterwards.
 type Compiler struct {
 	// Hash is for the numbers, SHA-256's if nil.
-	Hash Hash
+	Hash flows.Hash
 	memo memo
 	made map[flows.Owner]made
 	from surroundings
@@ -48,7 +48,7 @@ func (a surroundings) same(b surroundings) bool {
 func (k *Compiler) Compile(s state.State) Result {
 	hash := k.Hash
 	if hash == nil {
-		hash = defaultHash
+		hash = flows.HashName
 	}
 	k.memo.begin()
 	c := newCompiler(s, hash, &k.memo)

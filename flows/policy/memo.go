@@ -159,8 +159,8 @@ type selection struct {
 	fresh bool
 }
 
-func (m *memo) numbers(names map[string]bool, hash Hash) map[string]uint32 {
-	return numbers(names, func(name string) uint32 {
+func (m *memo) numbers(names map[string]bool, hash flows.Hash) map[string]uint32 {
+	return flows.Numbers(names, func(name string) uint32 {
 		n, ok := m.hashes[name]
 		if !ok {
 			n = hash(name)

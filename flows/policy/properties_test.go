@@ -24,7 +24,7 @@ func TestTheOrderOfObjectsDoesNotMatter(t *testing.T) {
 		other.Pods = rapid.Permutation(s.Pods).Draw(t, "pods")
 		other.NetworkPolicies = rapid.Permutation(s.NetworkPolicies).Draw(t, "policies")
 		other.Attachments = rapid.Permutation(s.Attachments).Draw(t, "attachments")
-		for _, hash := range []policy.Hash{fourBits, func(string) uint32 { return 7 }} {
+		for _, hash := range []flows.Hash{fourBits, func(string) uint32 { return 7 }} {
 			same(t, policy.CompileWith(s, hash), policy.CompileWith(other, hash))
 		}
 		same(t, policy.Compile(s), policy.Compile(other))

@@ -43,7 +43,7 @@ func leaves(n int) int {
 }
 
 // groupNames are those of a port's groups with n backends: first the one that connections come to.
-func (p Port) groupNames(service string, n int, hash Hash) []groupName {
+func (p Port) groupNames(service string, n int, hash flows.Hash) []groupName {
 	if n == 0 || len(p.Addresses) == 0 {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
@@ -9,17 +8,6 @@ import (
 
 	"github.com/sluice-cni/sluice/flows"
 )
-
-// Hash derives a group's number from its name; it is SHA-256's first 31 bits.
-type Hash func(name string) uint32
-
-func defaultHash(name string) uint32 {
-	sum := sha256.Sum256([]byte(name))
-	return binary.BigEndian.Uint32(sum[:4]) >> 1
-}
-
-// numberSpace holds a group's number: from 1 to 2^31-1.
-const numberSpace = 1 << 31
 
 // Numbers are those of groups.
 type Numbers struct {
@@ -49,8 +37,8 @@ type groupName struct {
 	hash uint32
 }
 
-func newGroupName(name string, hash Hash) groupName {
-	n := hash(name) % numberSpace
+func newGroupName(name string, hash flows.Hash) groupName {
+	n := hash(name) % flows.NumberSpace
 	return groupName{name, max(n, 1)}
 }
 
@@ -60,20 +48,16 @@ func settleNumbers(all []*Service) Numbers {
 	if !collide(all) {
 		return Numbers{}
 	}
-	var names []groupName
+	hashes := map[string]uint32{}
 	for _, s := range all {
-		names = append(names, s.groups...)
-	}
-	slices.SortFunc(names, func(a, b groupName) int { return cmp.Compare(a.name, b.name) })
-	moved, taken := map[string]uint32{}, make(map[uint32]bool, len(names))
-	for _, g := range names {
-		n := g.hash
-		for n == 0 || taken[n] {
-			n = (n + 1) % numberSpace
+		for _, g := range s.groups {
+			hashes[g.name] = g.hash
 		}
-		taken[n] = true
-		if n != g.hash {
-			moved[g.name] = n
+	}
+	moved := map[string]uint32{}
+	for name, n := range flows.Numbers(hashes, func(name string) uint32 { return hashes[name] }) {
+		if n != hashes[name] {
+			moved[name] = n
 		}
 	}
 	return Numbers{moved}

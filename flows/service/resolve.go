@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/claims"
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -88,7 +89,7 @@ func Resolve(s state.State) Result { return new(Resolver).Resolve(s) }
 // given must not change afterwards.
 type Resolver struct {
 	// Hash is for the numbers of groups, SHA-256's if nil.
-	Hash Hash
+	Hash flows.Hash
 	here place
 	made []made // in the order of the objects
 	// holders and numbers are of the objects and of the groups of made.
@@ -116,7 +117,7 @@ func (r *Resolver) Resolve(s state.State) Result {
 	before := r.made
 	hash := r.Hash
 	if hash == nil {
-		hash = defaultHash
+		hash = flows.HashName
 	}
 	objects, list := servicesOf(s), slicesOf(s)
 	if !slices.EqualFunc(before, objects, func(m made, o *state.Service) bool { return sameService(m.object, o) }) {
@@ -212,7 +213,7 @@ func identical[T any](a, b []T) bool {
 }
 
 // resolve makes a Service's result.
-func resolve(m made, here place, hash Hash) *Service {
+func resolve(m made, here place, hash flows.Hash) *Service {
 	out := &Service{Object: *m.object, name: m.object.Namespace + "/" + m.object.Name}
 	for i, p := range m.object.Ports {
 		if slices.ContainsFunc(m.object.Ports[:i], func(q state.ServicePort) bool { return q.Port == p.Port && q.Protocol == p.Protocol }) {
