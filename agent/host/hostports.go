@@ -35,10 +35,7 @@ func portMapOf(h render.HostPort) portMap {
 
 // ip is the family's name in nft(8).
 func (m portMap) ip() string {
-	if m.v4 {
-		return "ip"
-	}
-	return "ip6"
+	return nftFamily(m.v4)
 }
 
 func (m portMap) definition() *knftables.Map {

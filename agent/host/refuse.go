@@ -32,8 +32,10 @@ func refuse(tx *knftables.Transaction, from []netip.Prefix) {
 }
 
 // ip is nft's word for the family of an address.
-func ip(a netip.Addr) string {
-	if a.Is4() {
+func ip(a netip.Addr) string { return nftFamily(a.Is4()) }
+
+func nftFamily(v4 bool) string {
+	if v4 {
 		return "ip"
 	}
 	return "ip6"

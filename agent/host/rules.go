@@ -146,12 +146,12 @@ func inet(tx *knftables.Transaction, want render.Rules) {
 			}
 		}
 		for _, p := range want.Local {
-			ip, set := "ip", "@cluster4"
+			family, set := ip(p.Addr()), "@cluster4"
 			if p.Addr().Is6() {
-				ip, set = "ip6", "@cluster6"
+				set = "@cluster6"
 			}
 			tx.Add(&knftables.Rule{Chain: "leaving", Rule: knftables.Concat(
-				"oifname != ", quoted(render.GatewayDevice), ip, "saddr", p.String(), ip, "daddr != ", set, "masquerade")})
+				"oifname != ", quoted(render.GatewayDevice), family, "saddr", p.String(), family, "daddr != ", set, "masquerade")})
 		}
 	}
 	for _, c := range []struct {

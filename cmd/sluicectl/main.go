@@ -78,6 +78,17 @@ func outputFlag(cmd *cobra.Command, into *string, formats string) {
 	cmd.Flags().StringVarP(into, "output", "o", "", "output format: "+formats+" (default: text)")
 }
 
+// printReport prints it as text, or as JSON.
+func printReport(w io.Writer, format string, report interface{ print(io.Writer) error }) error {
+	switch format {
+	case "":
+		return report.print(w)
+	case "json":
+		return printJSON(w, report)
+	}
+	return badOutput(format, "json")
+}
+
 func badOutput(format, formats string) error {
 	return fmt.Errorf("-o %q: expected %s", format, formats)
 }

@@ -35,13 +35,7 @@ func policiesCommand(client func() *api.Client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			switch output {
-			case "":
-				return report.print(cmd.OutOrStdout())
-			case "json":
-				return printJSON(cmd.OutOrStdout(), report)
-			}
-			return badOutput(output, "json")
+			return printReport(cmd.OutOrStdout(), output, report)
 		},
 	}
 	outputFlag(cmd, &output, "json")

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/agent/source/manifests"
@@ -110,21 +109,7 @@ func TestPrintedObjectsReadBack(t *testing.T) {
 	}
 	c.Pods = append(c.Pods, state.Pod{Namespace: "shop", Name: "job", Node: "n1", Finished: true, Deleting: true, HostNetwork: true})
 	c.Nodes = append(c.Nodes, state.Node{Name: "n2", Ready: true, Deleting: true, Created: 5, Labels: map[string]string{"zone": "a"}})
-	var text strings.Builder
-	for _, o := range source.Manifests(c.Objects) {
-		y, err := yaml.Marshal(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text.WriteString("---\n" + string(y))
-	}
-	back, err := manifests.Read(write(t, t.TempDir(), "printed.yaml", text.String()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(c.Objects, back.Objects, equal...); d != "" {
-		t.Error(d)
-	}
+	readsBack(t, c.Objects)
 }
 
 func TestADirectoryIsFollowedAndItsLastGoodStateKept(t *testing.T) {

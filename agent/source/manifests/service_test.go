@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-cni/sluice/agent/source"
 	"github.com/sluice-cni/sluice/agent/source/manifests"
@@ -115,21 +114,7 @@ func TestServicesAndEndpointSlicesAreReadAndPrinted(t *testing.T) {
 	if d := cmp.Diff(want, c.Objects, equal...); d != "" {
 		t.Error(d)
 	}
-	var text strings.Builder
-	for _, o := range source.Manifests(c.Objects) {
-		y, err := yaml.Marshal(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text.WriteString("---\n" + string(y))
-	}
-	back, err := manifests.Read(write(t, t.TempDir(), "printed.yaml", text.String()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(c.Objects, back.Objects, equal...); d != "" {
-		t.Error(d)
-	}
+	readsBack(t, c.Objects)
 }
 
 func TestWhatIsWrongWithServicesIsNamed(t *testing.T) {
