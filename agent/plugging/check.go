@@ -21,8 +21,8 @@ import (
 // 100 on are the plugin's own (CNI specification, section 5).
 const codeNotAsAdded = 100
 
-// check answers CHECK: it compares what there is with what ADD promised, from the row in
-// OVSDB outwards, and names the first difference.
+// check answers CHECK: it compares what there is with what ADD promised and names the first
+// difference: the cable before the row in OVSDB, which a lost cable takes along.
 func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 	r, err := attachment(req)
 	if err != nil {
@@ -42,7 +42,7 @@ func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 	defer p.attach.unlock(key)
 	l, ok := p.attach.get(key)
 	if !ok {
-		return differs("the lease", "a port of bridge "+render.Bridge+" for "+key.String(), "none: it was never added, or was deleted")
+		return notAdded(r.lease)
 	}
 	ovsdb, err := p.node.OVSDB()
 	if err != nil {
@@ -52,7 +52,6 @@ func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 		return p.checkLayer2(ovsdb, req, l, promised)
 	}
 	for _, look := range []func() error{
-		func() error { return checkRow(ovsdb, l) },
 		func() error { return keepsPromise(promised, req, l) },
 		func() error { return p.checkCable(ovsdb, req, l, promised) },
 		func() error { return p.checkFlows(ctx, l) },
@@ -63,6 +62,16 @@ func (p *Plugger) check(ctx context.Context, req *wire.Request) error {
 		}
 	}
 	return nil
+}
+
+// notAdded is the answer where there is no lease: one whose cable has gone is freed soon
+// after, and the cable is then what there is to be known.
+func notAdded(l lease.Lease) error {
+	found := "none: its port was taken from OVSDB, though link " + l.Port + " is there"
+	if _, err := plug.Find(l.Port); errors.Is(err, plug.ErrNoInterface) {
+		found = "none, nor link " + l.Port + ": it was never added, was deleted, or its cable has gone"
+	}
+	return differs("the lease", "a port for "+l.Key().String(), found)
 }
 
 // checkRow looks for the attachment's port.
@@ -136,6 +145,9 @@ func ownInterface(r *types100.Result, req *wire.Request) int {
 func (p *Plugger) checkCable(ovsdb *db.Client, req *wire.Request, l lease.Lease, promised *types100.Result) error {
 	host, err := checkHostEnd(l)
 	if err != nil {
+		return err
+	}
+	if err := checkRow(ovsdb, l); err != nil {
 		return err
 	}
 	in, err := inspected(req)

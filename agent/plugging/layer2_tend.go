@@ -128,17 +128,17 @@ func (p *Plugger) checkLayer2(ovsdb *db.Client, req *wire.Request, l lease.Lease
 	return ratesDiffer(ovsdb, in, l)
 }
 
-// checkPort looks at the row, the host end and the guard.
+// checkPort looks at the host end, the row and the guard.
 func checkPort(ovsdb *db.Client, l lease.Lease) (plug.HostEnd, error) {
-	if err := checkRow(ovsdb, l); err != nil {
-		return plug.HostEnd{}, err
-	}
-	if vlans, _ := ovsdb.PortSettings(l.Port); !reflect.DeepEqual(vlans, layer2VLANs(l)) {
-		return plug.HostEnd{}, differs("the VLANs of port "+l.Port, fmt.Sprintf("%+v", *layer2VLANs(l)), fmt.Sprintf("%+v", vlans))
-	}
 	host, err := checkHostEnd(l)
 	if err != nil {
 		return host, err
+	}
+	if err := checkRow(ovsdb, l); err != nil {
+		return host, err
+	}
+	if vlans, _ := ovsdb.PortSettings(l.Port); !reflect.DeepEqual(vlans, layer2VLANs(l)) {
+		return host, differs("the VLANs of port "+l.Port, fmt.Sprintf("%+v", *layer2VLANs(l)), fmt.Sprintf("%+v", vlans))
 	}
 	if guarded, err := plug.Guarded(l.Port); err != nil || guarded != l.Layer2.SpoofGuard {
 		return host, differs("the spoof guard of "+l.Port, fmt.Sprint(l.Layer2.SpoofGuard), fmt.Sprint(guarded))
