@@ -27,14 +27,15 @@ type Client struct {
 	http   *http.Client
 }
 
+// bound is how long an answer may take, but for a profile's.
+const bound = 10 * time.Second
+
 // NewClient asks the agent at the socket's path. Each call is bounded by 10 s.
 func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}
-	return &Client{socket, &http.Client{
-		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: 10 * time.Second,
-	}}
+	return &Client{socket, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
 // Status asks for the agent's status.
@@ -72,27 +73,50 @@ func (c *Client) Hazards(ctx context.Context) (list []hazard.Hazard, err error) 
 	return list, c.get(ctx, "/hazards", &list)
 }
 
-func (c *Client) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, http.NoBody)
+// Profile writes a CPU profile of the agent, in pprof's format, taken over so many seconds.
+func (c *Client) Profile(ctx context.Context, seconds int, w io.Writer) error {
+	body, err := c.open(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
 	if err != nil {
 		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(w, body)
+	return err
+}
+
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	body, err := c.open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(into); err != nil {
+		return fmt.Errorf("agent at %s: answer to %s: %w", c.socket, path, err)
+	}
+	return nil
+}
+
+// open is the body of an answer that is good.
+func (c *Client) open(ctx context.Context, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+path, http.NoBody)
+	if err != nil {
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no agent at %s: is sluice-agent running on this node? (--socket names another place)", c.socket)
+		return nil, fmt.Errorf("no agent at %s: is sluice-agent running on this node? (--socket names another place)", c.socket)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("agent at %s: permission denied: the socket is root's", c.socket)
+		return nil, fmt.Errorf("agent at %s: permission denied: the socket is root's", c.socket)
 	case err != nil:
-		return fmt.Errorf("agent at %s: %w", c.socket, err)
+		return nil, fmt.Errorf("agent at %s: %w", c.socket, err)
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return fmt.Errorf("agent at %s: %s", c.socket, strings.TrimSpace(string(text)))
+		return nil, fmt.Errorf("agent at %s: %s", c.socket, strings.TrimSpace(string(text)))
 	}
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("agent at %s: answer to %s: %w", c.socket, path, err)
-	}
-	return nil
+	return resp.Body, nil
 }

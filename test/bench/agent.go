@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"time"
+
+	"github.com/sluice-cni/sluice/agent/api"
 )
 
 // profileTime is how long the agent is profiled.
@@ -59,26 +59,9 @@ func (s *sluice) takeProfile(ctx context.Context, file string) error {
 }
 
 func (s *sluice) fetchProfile(ctx context.Context, file string) error {
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", s.agentSocket)
-	}}}
-	defer client.CloseIdleConnections()
-	url := fmt.Sprintf("http://agent/debug/pprof/profile?seconds=%d", int(profileTime.Seconds()))
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
+	var profile bytes.Buffer
+	if err := api.NewClient(s.agentSocket).Profile(ctx, int(profileTime.Seconds()), &profile); err != nil {
 		return err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	profile, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", resp.Status, profile)
-	}
-	return os.WriteFile(file, profile, 0o644)
+	return os.WriteFile(file, profile.Bytes(), 0o644)
 }

@@ -210,24 +210,11 @@ func resident(pid int) float64 {
 
 // profile writes a CPU profile of the agent.
 func (n *node) profile(ctx context.Context, file string, lasting time.Duration) error {
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", n.at.AgentSocket)
-	}}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://agent/debug/pprof/profile?seconds=%d", int(lasting.Seconds())), nil)
-	if err != nil {
+	var profile bytes.Buffer
+	if err := api.NewClient(n.at.AgentSocket).Profile(ctx, int(lasting.Seconds()), &profile); err != nil {
 		return err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, data, 0o644)
+	return os.WriteFile(file, profile.Bytes(), 0o644)
 }
 
 func writeJSON(path string, v any) error {
