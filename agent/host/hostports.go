@@ -165,7 +165,18 @@ func (m portMap) read(e *knftables.Element) (h render.HostPort, ok bool) {
 	port, err := strconv.ParseUint(key[1], 10, 16)
 	podPort, err2 := strconv.ParseUint(e.Value[1], 10, 16)
 	pod, err3 := netip.ParseAddr(e.Value[0])
-	h.Protocol, h.Port = state.Protocol(strings.ToUpper(key[0])), uint16(port)
-	h.To = netip.AddrPortFrom(pod, uint16(podPort))
-	return h, errors.Join(err, err2, err3) == nil
+	h.Protocol, ok = readProtocol(key[0])
+	h.Port, h.To = uint16(port), netip.AddrPortFrom(pod, uint16(podPort))
+	return h, ok && errors.Join(err, err2, err3) == nil
+}
+
+// readProtocol reads what nft makes of a protocol: its name, or its number where there is no
+// /etc/protocols, as in the smaller images.
+func readProtocol(s string) (state.Protocol, bool) {
+	for _, p := range []state.Protocol{state.TCP, state.UDP, state.SCTP} {
+		if strings.EqualFold(s, string(p)) || s == strconv.FormatUint(p.Number(), 10) {
+			return p, true
+		}
+	}
+	return "", false
 }
