@@ -44,7 +44,7 @@ type claimedPort struct {
 func (d *division) hostPorts() []HostPort {
 	var out []HostPort
 	for _, c := range settlePorts(d.claimedPorts(), d.portLost) {
-		for _, addr := range c.pod {
+		for _, addr := range firstOfFamily(c.pod) {
 			if !c.Serves(addr) {
 				continue
 			}

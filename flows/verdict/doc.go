@@ -3,7 +3,7 @@
 // (k8s.io/api/networking/v1), slowly and plainly, and knows nothing but package state: it is
 // what the compiled flows are held against, and what people are told.
 //
-// Begin with Judge.
+// Begin with Judge. Lead says of a node's host port whom it leads to; that connection is judged then.
 //
 // Beyond the API's text: a pod always reaches itself; a pod and its own node always reach each
 // other (kubelet's probes); a pod on the host's network is its node, neither selected nor a

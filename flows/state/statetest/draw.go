@@ -44,5 +44,6 @@ func Draw(t *rapid.T) state.State {
 	other := DrawPolicies(t)
 	s.Namespaces, s.Pods, s.NetworkPolicies = other.Namespaces, other.Pods, other.NetworkPolicies
 	DrawServices(t, &s)
+	DrawHostPorts(t, &s)
 	return s
 }
