@@ -44,14 +44,14 @@ const shownID = 13
 
 func printPods(out io.Writer, list []api.PodStatus, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "POD\tNETWORK\tINTERFACE\tCONTAINER\tON\tOFPORT\tADDRESSES\tMAC\tAGE\tSTATE")
+	fmt.Fprintln(w, "POD\tNETWORK\tINTERFACE\tCONTAINER\tON\tOFPORT\tADDRESSES\tHOST PORTS\tMAC\tAGE\tSTATE")
 	for _, p := range list {
 		state := p.State
 		if p.Reason != "" {
 			state += ": " + p.Reason
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.*s\t%s\t%d\t%s\t%s\t%s\t%s\n", cmp.Or(p.Pod, "-"), p.Network, p.IfName, shownID, p.ContainerID,
-			place(p), p.OFPort, strings.Join(p.Addresses, ","), p.MAC, age(now.Sub(p.Created)), state)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.*s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(p.Pod, "-"), p.Network, p.IfName, shownID, p.ContainerID,
+			place(p), p.OFPort, strings.Join(p.Addresses, ","), cmp.Or(strings.Join(p.HostPorts, ","), "-"), p.MAC, age(now.Sub(p.Created)), state)
 	}
 	return w.Flush()
 }

@@ -32,8 +32,9 @@ func whyCommand(client func() *api.Client) *cobra.Command {
 			"switch does otherwise than the policies say, that is said, and the exit status is 1.\n\n" +
 			"With -f, from YAML alone: no root, no Open vSwitch, no agent.\n\n" +
 			"FROM and TO are [namespace/]pod, an IP address, node/name or outside; TO may be svc/namespace/name:\n" +
-			"each of the Service's backends that the client's node uses is judged. The port may stand behind\n" +
-			"TO too: TO:PORT/PROTOCOL. Without a port it is a ping that is judged.",
+			"each of the Service's backends that the client's node uses is judged. A host port of a node's is\n" +
+			"followed to its pod. The port may stand behind TO too: TO:PORT/PROTOCOL. Without a port it is a ping\n" +
+			"that is judged.",
 		Args: cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "" && output != "json" {
@@ -81,6 +82,8 @@ type answer struct {
 	// Service is whose virtual address was named; the Destination is a backend of its. Nobody's if
 	// it is refused: then there is no verdict.
 	Service *serviceAnswer `json:"service,omitempty"`
+	// HostPort is the node's port that was named; the Destination is the pod that it leads to.
+	HostPort *hostPortAnswer `json:"hostPort,omitempty"`
 	// Notes say what was taken for granted.
 	Notes []string `json:"notes,omitempty"`
 	// Switch is what the node's switch does; nil if none was asked.
@@ -127,7 +130,7 @@ func (c policyContent) why(args []string) ([]answer, error) {
 			}
 			served, virtual := c.serve(a)
 			if !virtual {
-				served = []answer{a}
+				served = []answer{c.lead(a)}
 			}
 			for _, a := range served {
 				if a.Service == nil || a.Service.Refused == "" {
@@ -189,6 +192,9 @@ func printWhy(w io.Writer, answers []answer) {
 			for _, line := range a.Service.words() {
 				fmt.Fprintln(w, "  service:", line)
 			}
+		}
+		if a.HostPort != nil {
+			fmt.Fprintln(w, "  host port:", a.HostPort.words())
 		}
 		if !refused {
 			printSide(w, "egress of "+a.From, a.Verdict.Egress, state.Egress)

@@ -34,8 +34,8 @@ type packetAnswer struct {
 	// Sent tells that it leaves the bridge. Last is the table where it does or is dropped, and
 	// the reason there.
 	Sent bool `json:"sent"`
-	// Translated tells that it goes to a virtual address: the other packets are told of as the
-	// backend's address makes them.
+	// Translated tells that it goes to a virtual address or a host port: the other packets are told of as
+	// the backend's address makes them.
 	Translated bool   `json:"translated,omitempty"`
 	Last       string `json:"last"`
 	// Warnings are what the switch says it did otherwise than its flows say.
@@ -83,18 +83,16 @@ func (c policyContent) askSwitch(ctx context.Context, ovs appctl.Client, a answe
 	out := &switchAnswer{Node: c.state.Node, Elsewhere: c.elsewhere(a)}
 	ask := verdict.Connection{Source: a.Source, Destination: a.Destination, Protocol: a.Protocol, Port: a.Port}
 	allowed := c.allowedHere(a)
-	if a.Service != nil {
-		p, err := c.askService(ctx, ovs, a, w)
-		if err != nil {
-			out.Error = err.Error()
-			return out
-		}
-		if p.Translated {
-			out.Packets = append(out.Packets, p)
-		}
-		if a.Service.Refused != "" {
-			return out
-		}
+	p, err := c.askTranslated(ctx, ovs, a, w)
+	if err != nil {
+		out.Error = err.Error()
+		return out
+	}
+	if p.Translated {
+		out.Packets = append(out.Packets, p)
+	}
+	if a.Service != nil && a.Service.Refused != "" {
+		return out
 	}
 	for _, p := range trace.Packets(c.state, ask) {
 		text, err := ovs.Call(ctx, "ofproto/trace", append([]string{render.Bridge}, p.Args...)...)
@@ -110,6 +108,18 @@ func (c policyContent) askSwitch(ctx context.Context, ovs appctl.Client, a answe
 		out.Packets = append(out.Packets, tell(p, t, allowed, w.steps(t, a.Verdict)))
 	}
 	return out
+}
+
+// askTranslated asks about the packet that opens a connection to an address that the switch translates. The
+// zero answer: it does not.
+func (c policyContent) askTranslated(ctx context.Context, ovs appctl.Client, a answer, w flowWords) (packetAnswer, error) {
+	switch {
+	case a.Service != nil:
+		return c.askService(ctx, ovs, a, w)
+	case a.HostPort != nil:
+		return c.askHostPort(ctx, ovs, a, w)
+	}
+	return packetAnswer{}, nil
 }
 
 // here tells whether an address is that of what is plugged in here.
@@ -169,7 +179,7 @@ func (a switchAnswer) print(w io.Writer) {
 			what = "sends it in"
 		}
 		if p.Translated {
-			what = "looks the virtual address up in"
+			what = "looks the destination up in"
 		}
 		fmt.Fprintf(w, "  switch of node %s: %s packet %s: %s %s\n", a.Node, p.Stage, p.From, what, p.Last)
 		for _, s := range p.Steps {

@@ -127,15 +127,24 @@ func (s serviceAnswer) words() []string {
 	return out
 }
 
-// askService asks the switch what it does with the packet that opens a connection to a virtual address, as
-// far as the table where it is translated: what becomes of it then is asked of the backend's address.
+// askService asks the switch what it does with the packet that opens a connection to a virtual address.
 func (c policyContent) askService(ctx context.Context, ovs appctl.Client, a answer, w flowWords) (packetAnswer, error) {
-	open := verdict.Connection{Source: a.Source, Destination: a.Service.address, Protocol: a.Protocol, Port: a.Service.port}
-	packets := trace.Packets(c.state, open)
-	if len(packets) == 0 || !c.here(a.Source) {
+	want := flows.RuleServe
+	if a.Service.Refused != "" {
+		want = flows.RuleRefuse
+	}
+	return c.askTranslation(ctx, ovs, verdict.Connection{Source: a.Source, Destination: a.Service.address, Protocol: a.Protocol, Port: a.Service.port}, want, w)
+}
+
+// askTranslation asks the switch what it does with the packet that opens a connection to an address that is to be
+// translated by a rule, as far as the table where it is: what becomes of it then is asked of the address
+// that it has then. The zero answer is of a client that is not plugged in here.
+func (c policyContent) askTranslation(ctx context.Context, ovs appctl.Client, open verdict.Connection, want flows.Rule, w flowWords) (packetAnswer, error) {
+	if !c.here(open.Source) {
 		return packetAnswer{}, nil
 	}
-	text, err := ovs.Call(ctx, "ofproto/trace", append([]string{render.Bridge}, packets[0].Args...)...)
+	packet := trace.Packets(c.state, open)[0]
+	text, err := ovs.Call(ctx, "ofproto/trace", append([]string{render.Bridge}, packet.Args...)...)
 	if err != nil {
 		return packetAnswer{}, err
 	}
@@ -149,15 +158,11 @@ func (c policyContent) askService(ctx context.Context, ovs appctl.Client, a answ
 			break
 		}
 	}
-	out := packetAnswer{Stage: trace.StageNew, From: packets[0].From, Translated: true, Allowed: true, Steps: w.steps(t, verdict.Verdict{})}
+	out := packetAnswer{Stage: trace.StageNew, From: packet.From, Translated: true, Allowed: true, Steps: w.steps(t, verdict.Verdict{})}
 	last := out.Steps[len(out.Steps)-1]
 	out.Last = fmt.Sprintf("%s: %s: %s", last.Table, last.Owner, last.Words)
-	want := flows.RuleServe
-	if a.Service.Refused != "" {
-		want = flows.RuleRefuse
-	}
 	if rule := t.Last().Cookie.Rule(); t.Last().Table != flows.Service || rule != want {
-		out.Disagrees = "the Service says otherwise: " + want.String()
+		out.Disagrees = "expected there: " + want.String()
 	}
 	return out, nil
 }

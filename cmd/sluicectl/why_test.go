@@ -38,7 +38,7 @@ status: {podIPs: [{ip: 10.244.1.2}, {ip: "fd00::2"}]}
 apiVersion: v1
 kind: Pod
 metadata: {name: db, namespace: shop, labels: {app: db}}
-spec: {nodeName: n1}
+spec: {nodeName: n1, containers: [{name: c, ports: [{containerPort: 5432, hostPort: 15432}, {containerPort: 5433, hostPort: 15433, hostIP: 127.0.0.1, protocol: UDP}]}]}
 status: {podIPs: [{ip: 10.244.1.3}, {ip: "fd00::3"}]}
 ---
 apiVersion: v1
@@ -107,6 +107,27 @@ shop/web (fd00::2) -> shop/db (fd00::3) 5432/TCP: allowed
 		{[]string{"node/n1", "shop/db", "9/SCTP"}, `node/n1 (10.9.0.1) -> shop/db (10.244.1.3) 9/SCTP: allowed
   egress of node/n1: allowed: a pod and its own node (n1) always reach each other
   ingress of shop/db: allowed: a pod and its own node (n1) always reach each other
+`},
+		{[]string{"shop/web", "node/n1:15432"}, `shop/web (10.244.1.2) -> node/n1 (10.244.1.3) 5432/TCP: allowed
+  host port: 10.9.0.1:15432/TCP of node n1 leads to shop/db (10.244.1.3:5432), translated by the switch of node n1
+  egress of shop/web: allowed: no policy selects it for egress
+  ingress of node/n1: allowed: shop/db spec.ingress[0] allows it
+    shop/db spec.ingress[0]: yes: from pods with app=web in namespace shop, port 5432/TCP
+`},
+		{[]string{"192.0.2.9", "10.244.1.1:15432"}, `192.0.2.9 -> 10.244.1.1 (10.244.1.3) 5432/TCP: dropped
+  host port: 10.244.1.1:15432/TCP of node n1 leads to shop/db (10.244.1.3:5432), translated by the nftables table inet sluice of node n1
+  egress of 192.0.2.9: allowed: 192.0.2.9 is no pod's address, so no policy selects it
+  ingress of 10.244.1.1: dropped: isolated for ingress by shop/db, and no rule allows it
+    shop/db spec.ingress[0]: no: 192.0.2.9 is none of its peers: pods with app=web in namespace shop
+`},
+		{[]string{"node/n1", "127.0.0.1:15433/udp"}, `node/n1 (10.9.0.1) -> 127.0.0.1 (10.244.1.3) 5433/UDP: allowed
+  host port: 127.0.0.1:15433/UDP of node n1 leads to shop/db (10.244.1.3:5433), translated by the nftables table inet sluice of node n1
+  egress of node/n1: allowed: a pod and its own node (n1) always reach each other
+  ingress of 127.0.0.1: allowed: a pod and its own node (n1) always reach each other
+`},
+		{[]string{"shop/web", "node/n1:15433/udp"}, `shop/web (10.244.1.2) -> node/n1 (10.9.0.1) 15433/UDP: allowed
+  egress of shop/web: allowed: a pod and its own node (n1) always reach each other
+  ingress of node/n1: allowed: a pod and its own node (n1) always reach each other
 `},
 		{[]string{"shop/wep", "shop/db", "9/SCTP"}, "sluicectl: there is no Pod shop/wep in FILE; Pods there: default/new, shop/db, shop/web\n"},
 		{[]string{"node/n7", "shop/db", "9/SCTP"}, "sluicectl: there is no Node \"n7\" in FILE; Nodes there: n1\n"},

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-cni/sluice/agent/host"
+	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
 	"github.com/sluice-cni/sluice/test/lab"
 	"github.com/sluice-cni/sluice/test/slow"
@@ -172,13 +175,22 @@ func TestHostPortsInEveryCell(t *testing.T) {
 	}
 }
 
+// hostPortsOn are those that a node's rules lead to pods.
+func hostPortsOn(t *testing.T, n lab.NodeListing) (ports []render.HostPort) {
+	t.Helper()
+	err := netns.Do(n.Netns, func() (err error) { ports, err = host.InstalledHostPorts(testContext(t)); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ports
+}
+
 // nothingOfHostPorts waits until no element, row or setting is left of any.
 func nothingOfHostPorts(t *testing.T, l *lab.Lab, n lab.NodeListing) {
 	t.Helper()
 	eventually(t, "nothing is left of host ports", func() error {
-		rules := on(t, l, "node/"+n.Name, "nft", "list", "table", "inet", "sluice")
-		if strings.Contains(rules, "elements = { tcp") || strings.Contains(rules, "elements = { udp") || strings.Contains(rules, " . tcp . ") || strings.Contains(rules, " . udp . ") {
-			return errors.New(rules)
+		if ports := hostPortsOn(t, n); len(ports) > 0 {
+			return fmt.Errorf("%v", ports)
 		}
 		if rows := vsctlOn(t, l, n, "--columns=external_ids", "list", "Port"); strings.Contains(rows, "host-ports") {
 			return errors.New(rows)
@@ -188,6 +200,24 @@ func nothingOfHostPorts(t *testing.T, l *lab.Lab, n lab.NodeListing) {
 		}
 		return nil
 	})
+}
+
+// whyByHostPort: `sluicectl why` follows a host port of n1 to default/web, says what packets show, and
+// the switch of the client's node, or of the pod's, agrees.
+func whyByHostPort(t *testing.T, l *lab.Lab, from, address string, allowed bool) {
+	t.Helper()
+	asked := map[bool]string{true: "node/n2", false: "node/n1"}[from == "a2"]
+	if from == "outside" {
+		from = addressOf(t, outsideOf(t, l).Addresses, netip.MustParseAddr(address).Is4()).String()
+	}
+	text, status := ctl(t, l, asked, "why", "-o", "json", from, netip.AddrPortFrom(netip.MustParseAddr(address), 7000).String()+"/tcp")
+	var answers []whyAnswer
+	if err := json.Unmarshal([]byte(text), &answers); err != nil || status != 0 || len(answers) != 1 {
+		t.Fatalf("why %s %s on %s: status %d, %v: %s", from, address, asked, status, err, text)
+	}
+	if a := answers[0]; a.HostPort.Pod != "default/web" || a.Verdict.Allowed != allowed || len(a.Switch.Packets) < 3 {
+		t.Errorf("why %s %s on %s, where packets are let in: %v: %s", from, address, asked, allowed, text)
+	}
 }
 
 // TestPoliciesJudgeWhoComesByAHostPort: the outside client by its own address, the other node by
@@ -224,7 +254,9 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [%s]}]}
 		var silence sync.WaitGroup
 		for _, address := range c.addresses {
 			for _, place := range places {
-				if place == c.allowed || slices.Contains(always, place) {
+				allowed := place == c.allowed || slices.Contains(always, place)
+				whyByHostPort(t, l, place, address, allowed)
+				if allowed {
 					answers(t, l, place, "tcp", address, 7000, "default/web")
 					answers(t, l, place, "udp", address, 7000, "default/web")
 				} else {
@@ -261,19 +293,19 @@ func TestOneHostPortForTwo(t *testing.T) {
 	leads := func(to string) {
 		t.Helper()
 		eventually(t, "it leads to "+to, func() error {
-			if rules := on(t, l, "node/n1", "nft", "list", "table", "inet", "sluice"); !strings.Contains(rules, " : "+to) {
-				return errors.New(rules)
+			if ports := hostPortsOn(t, n); len(ports) != 1 || ports[0].To.String() != to {
+				return fmt.Errorf("%v", ports)
 			}
 			return nil
 		})
 	}
-	leads(againAddress + " . 80")
+	leads(againAddress + ":80")
 	deleted(t, n, again)
-	leads(firstAddress + " . 80")
+	leads(firstAddress + ":80")
 
 	known(t, n, fmt.Sprintf(pods, `, deletionTimestamp: "2026-01-01T00:00:00Z"`))
 	secondAddress := added(t, n, second)
-	leads(secondAddress + " . 81")
+	leads(secondAddress + ":81")
 	if p := podsOf(t, n)["second"]; len(p.HostPorts) != 1 || p.HostPorts[0] != "10.9.0.1:7000:81/TCP" {
 		t.Errorf("sluicectl pods has %v", p.HostPorts)
 	}
@@ -282,7 +314,7 @@ func TestOneHostPortForTwo(t *testing.T) {
 	}
 	// The other has it when the holder has gone.
 	deleted(t, n, second)
-	leads(firstAddress + " . 80")
+	leads(firstAddress + ":80")
 	deleted(t, n, first)
 	nothingOfHostPorts(t, l, n)
 	nothingLeft(t, l, n)
@@ -310,8 +342,8 @@ func TestHostPortsAreKeptAndCompared(t *testing.T) {
 	added(t, n, lots)
 	rules := func() string { return on(t, l, "node/n1", "nft", "list", "table", "inet", "sluice") }
 	before := rules()
-	if strings.Count(before, "tcp . 70") != many || !strings.Contains(before, "10.9.0.1 . udp . 6999") {
-		t.Errorf("not in place when ADD has answered: %s", before)
+	if ports := hostPortsOn(t, n); len(ports) != many+1 {
+		t.Errorf("not in place when ADD has answered: %v", ports)
 	}
 	same := func(when string) {
 		t.Helper()

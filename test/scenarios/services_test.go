@@ -85,7 +85,7 @@ func TestServicesAcrossNodes(t *testing.T) {
 	}
 	why, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2:80")
 	for _, want := range []string{
-		"service: 10.96.0.2:80/TCP of Service default/pod2 is given to", "looks the virtual address up in service: service default/pod2: is given to a backend",
+		"service: 10.96.0.2:80/TCP of Service default/pod2 is given to", "looks the destination up in service: service default/pod2: is given to a backend",
 		"reply packet by the tunnel from node n2: sends it in",
 	} {
 		if status != 0 || !strings.Contains(why, want) {
@@ -94,7 +94,7 @@ func TestServicesAcrossNodes(t *testing.T) {
 		}
 	}
 	if text, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2:81"); status != 0 ||
-		!strings.Contains(text, "looks the virtual address up in service: service default/pod2: refused: nobody serves") {
+		!strings.Contains(text, "looks the destination up in service: service default/pod2: refused: nobody serves") {
 		t.Errorf("why says with status %d:\n%s", status, text)
 	}
 }

@@ -79,8 +79,12 @@ func ctl(t *testing.T, l *lab.Lab, place string, args ...string) (text string, s
 
 // whyAnswer is what the test reads of `sluicectl why -o json`.
 type whyAnswer struct {
-	Verdict struct{ Egress, Ingress struct{ Allowed bool } }
-	Switch  struct {
+	Verdict struct {
+		Allowed         bool
+		Egress, Ingress struct{ Allowed bool }
+	}
+	HostPort struct{ Pod string }
+	Switch   struct {
 		Error, Elsewhere string
 		Packets          []struct {
 			Stage, Last, Disagrees string
