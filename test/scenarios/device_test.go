@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
 	"github.com/sluice-cni/sluice/test/lab"
-	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // spare makes a device on the node, as another network card would be, with something at
@@ -132,7 +131,7 @@ func TestAMovedDeviceComesHome(t *testing.T) {
 			t.Fatal(err)
 		}
 		end()
-		within(t, slow.Bound(40*time.Second), "the device is home", func() error {
+		within(t, 40*time.Second, "the device is home", func() error {
 			if h := home(t, n); h != before {
 				return errors.New(h)
 			}

@@ -9,13 +9,12 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/test/lab"
-	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // How soon what somebody else changed is put right.
-var (
-	switchRepaired = slow.Bound(time.Second)
-	hostRepaired   = slow.Bound(time.Second)
+const (
+	switchRepaired = time.Second
+	hostRepaired   = time.Second
 )
 
 // TestTheSwitchIsPutRight: whatever somebody does to the tables by hand is undone, and

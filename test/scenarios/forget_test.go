@@ -20,7 +20,7 @@ import (
 )
 
 // moved is how soon after the flows a socket must be served by a backend that is there.
-var moved = slow.Bound(time.Second)
+const moved = time.Second
 
 // dnsLab is a client and one server on n1, two servers on n2, and a way to say which of them are
 // behind the Service dns, of UDP port 53.

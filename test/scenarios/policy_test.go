@@ -9,7 +9,7 @@ import (
 )
 
 // bindsWithin is how soon a policy is in force for connections that are there already.
-var bindsWithin = slow.Bound(time.Second)
+const bindsWithin = time.Second
 
 const denyIngress = `
 apiVersion: networking.k8s.io/v1
@@ -51,10 +51,11 @@ func TestAPolicyBindsLiveConnections(t *testing.T) {
 			}
 			time.Sleep(300 * time.Millisecond) // they run before
 			knownToBoth(t, l, c.policy)
-			bound := time.Now().Add(bindsWithin)
-			time.Sleep(2 * bindsWithin)
+			allowed := slow.Bound(bindsWithin)
+			until := time.Now().Add(allowed)
+			time.Sleep(2 * allowed)
 			for _, s := range cut {
-				silentAfter(t, s, bound)
+				silentAfter(t, s, until)
 			}
 			other.End(t)
 			knownToBoth(t, l, noPolicy)

@@ -5,7 +5,9 @@ package slow
 
 import (
 	"os"
+	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,15 +15,31 @@ import (
 // machine without KVM has 4 (test/kernel).
 const Variable = "SLUICE_TEST_SLOW"
 
-var factor = max(1, parse(os.Getenv(Variable)))
+// most is how many times slower than idle a machine may be by its load, and no slower.
+const most = 10
 
+var told = parse(os.Getenv(Variable))
+
+// Bound is how long this machine may take, as it is now, for what others do within d: a
+// machine is as slow as it is said to be, and slower while more processes want to run
+// than it has processors.
+func Bound(d time.Duration) time.Duration {
+	text, _ := os.ReadFile("/proc/loadavg")
+	return time.Duration(float64(d) * max(1, told) * busy(string(text), runtime.NumCPU()))
+}
+
+// busy is how many times slower a machine is by its load (proc_loadavg(5)), whose mean over the last
+// minute is looked at.
+func busy(loadavg string, processors int) float64 {
+	minute, _, _ := strings.Cut(loadavg, " ")
+	return min(max(1, parse(minute)/float64(processors)), most)
+}
+
+// parse is the number that a text is, or 0.
 func parse(text string) float64 {
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return 1
+		return 0
 	}
 	return f
 }
-
-// Bound is how long this machine may take for what others do within d.
-func Bound(d time.Duration) time.Duration { return time.Duration(float64(d) * factor) }
