@@ -13,8 +13,8 @@ import (
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
-// The rhythm of passes beside those asked for: a quick look at what has no
-// notification, and a full look at the switch's tables.
+// The rhythm of passes beside those asked for: at each tick a look at what has no notification, and at one
+// part of the switch's tables; and a full look at OVSDB.
 const (
 	tick = time.Second / 2
 	look = 10 * time.Second
@@ -31,12 +31,16 @@ func (a *Agent) passLoop(ctx context.Context) error {
 	for {
 		how := reconcile.Trust
 		switch {
-		case drifted || time.Since(looked) >= look:
+		case drifted:
 			how = reconcile.LookAtAll
 		case ticked:
-			how = reconcile.LookAtGroups
+			how = reconcile.LookAtPart
 		}
-		if a.onePass(ctx, how) == nil && how == reconcile.LookAtAll {
+		whole := drifted || time.Since(looked) >= look
+		if whole {
+			a.dbChanged.Store(true)
+		}
+		if a.onePass(ctx, how) == nil && whole {
 			looked = time.Now()
 		}
 		drifted, ticked = false, false
@@ -80,14 +84,17 @@ func (a *Agent) onePass(ctx context.Context, look reconcile.Look) error {
 	a.conflicts.stand(p.state, p.result.Conflicts)
 	a.mu.Lock()
 	if p.err == nil {
-		poke(a.neighbours.kicks)
+		settled := a.neighbours.settled(p.state, p.connection)
+		if !settled {
+			poke(a.neighbours.kicks)
+		}
 		a.kickHost(p.hostSide, p.connection != last.connection)
 		if p.connection != last.connection {
 			a.discovery.Kick()
 		}
 		a.hostSide = p.hostSide
 		// In force is what all parts of the node have: flows, host, tunnel neighbours.
-		if p.installed != p.snapshot.Version && a.hostDone == p.hostSide.text && a.neighbours.settled(p.state, p.connection) {
+		if p.installed != p.snapshot.Version && a.hostDone == p.hostSide.text && settled {
 			p.installed, p.since = p.snapshot.Version, time.Now()
 			poke(a.memory.kicks)
 		}
@@ -145,7 +152,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 	}
 	s := p.snapshot.Objects.Within(state.State{Node: a.cfg.Node, Config: a.cfg.Cluster})
 	// Cleared first: what changes from here on is for another pass.
-	ask := a.dbChanged.Swap(false) || look == reconcile.LookAtAll || p.state.Node == ""
+	ask := a.dbChanged.Swap(false) || p.state.Node == ""
 	if err := a.lookAtOVSDB(ctx, ovsdb, &s, p, ask); err != nil {
 		a.dbChanged.Store(true)
 		return err

@@ -26,7 +26,7 @@ func tablesOf(set []*render.Owned) tables {
 	return tables{flows: r.Flows(), groups: r.Groups()}
 }
 
-// dump reads what the switch holds. What the switch learned by itself is left out.
+// dump reads what the switch holds.
 func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
 	entries, err := sw.Dump(ctx)
 	if err != nil {
@@ -36,6 +36,12 @@ func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
 	if err != nil {
 		return tables{}, err
 	}
+	t.take(entries)
+	return t, nil
+}
+
+// take takes the flows of a dump in. What the switch learned by itself is left out.
+func (t *tables) take(entries []openflow.Entry) {
 	t.flows = make([]flows.Flow, 0, len(entries))
 	for _, e := range entries {
 		switch {
@@ -47,7 +53,6 @@ func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
 		}
 	}
 	flows.Sort(t.flows)
-	return t, nil
 }
 
 // dumpGroups reads the groups that the switch holds.

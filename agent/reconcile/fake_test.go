@@ -51,14 +51,10 @@ func (s *fakeSwitch) Dump(context.Context) ([]openflow.Entry, error) {
 	return out, nil
 }
 
-func (s *fakeSwitch) DumpCookies(_ context.Context, cookie, mask flows.Cookie) ([]openflow.Entry, error) {
-	var out []openflow.Entry
-	for _, f := range s.flows {
-		if f.Cookie&mask == cookie&mask {
-			out = append(out, openflow.Entry{Flow: f})
-		}
-	}
-	return out, nil
+func (s *fakeSwitch) DumpCookies(ctx context.Context, cookie, mask flows.Cookie) ([]openflow.Entry, error) {
+	all, err := s.Dump(ctx)
+	s.dumped--
+	return slices.DeleteFunc(all, func(e openflow.Entry) bool { return e.Flow.Cookie&mask != cookie&mask }), err
 }
 
 func (s *fakeSwitch) DumpGroups(context.Context) ([]openflow.GroupEntry, error) {

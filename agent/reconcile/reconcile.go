@@ -38,6 +38,8 @@ type Reconciler struct {
 	refused map[*render.Owned]RefusedError
 	// repaired counts flows and groups found to be other than this Reconciler left them.
 	repaired uint64
+	// part is the one of Parts that is looked at next.
+	part int
 	// connection counts the switches that were opened.
 	connection uint64
 	drifted    chan struct{}
@@ -50,11 +52,16 @@ type Look int
 const (
 	// Trust takes what was left there to be there.
 	Trust Look = iota
-	// LookAtGroups dumps the groups, of whose changes the switch does not tell.
-	LookAtGroups
+	// LookAtPart dumps the groups, of whose changes the switch does not tell, and one of
+	// Parts of the flows after the other.
+	LookAtPart
 	// LookAtAll dumps everything.
 	LookAtAll
 )
+
+// Parts is how many a look at the flows is divided into: all at once, where there are many, would keep a
+// change waiting.
+const Parts = 16
 
 // New makes a Reconciler that opens its switch when first needed, and again when
 // it was lost.
@@ -110,8 +117,8 @@ func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look Lo
 			return err
 		}
 	}
-	if look == LookAtGroups && r.known {
-		drifted, err := r.groupsDrifted(ctx)
+	if look == LookAtPart && r.known {
+		drifted, err := r.partDrifted(ctx)
 		if err != nil {
 			return err
 		}
@@ -192,13 +199,29 @@ func (r *Reconciler) follow(events <-chan openflow.FlowEvent) {
 	}
 }
 
-// groupsDrifted tells whether the switch has other groups than it was left with.
-func (r *Reconciler) groupsDrifted(ctx context.Context) (bool, error) {
+// partDrifted tells whether the switch has other groups than it was left with, or other flows in the
+// part whose turn it is.
+func (r *Reconciler) partDrifted(ctx context.Context) (bool, error) {
+	// The lowest bits of the owner's number: a hash of its name, so that all parts are alike.
+	const shift = 16
+	cookie, mask := flows.Cookie(r.part)<<shift, flows.Cookie(Parts-1)<<shift
 	have, err := dumpGroups(ctx, r.sw)
 	if err != nil {
 		return false, err
 	}
+	entries, err := r.sw.DumpCookies(ctx, cookie, mask)
+	if err != nil {
+		return false, err
+	}
+	r.part = (r.part + 1) % Parts
+	have.take(entries)
 	want := tables{groups: render.Result{Set: r.installed}.Groups()}
+	for _, o := range r.installed {
+		if len(o.Flows) > 0 && o.Flows[0].Cookie&mask == cookie {
+			want.flows = append(want.flows, o.Flows...)
+		}
+	}
+	flows.Sort(want.flows)
 	return diffTables(have, want).Size() > 0, nil
 }
 

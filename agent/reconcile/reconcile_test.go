@@ -143,18 +143,51 @@ func TestASwitchThatCannotBeWatchedIsLetGo(t *testing.T) {
 	}
 }
 
+// TestFlowsAreLookedAtInParts: whoever's they are, with what cookie.
+func TestFlowsAreLookedAtInParts(t *testing.T) {
+	a, b := owned("a", flow(0, 1)), owned("b", flow(0, 2))
+	for name, harm := range map[string]func(*fakeSwitch){
+		"a flow is gone":     func(sw *fakeSwitch) { clear(sw.flows); sw.flows[a.Flows[0].Key()] = a.Flows[0] },
+		"a foreign flow":     func(sw *fakeSwitch) { f := flow(3, 7); f.Cookie = 0xabcdef; sw.flows[f.Key()] = f },
+		"one without cookie": func(sw *fakeSwitch) { f := flow(3, 7); sw.flows[f.Key()] = f },
+		"one that cannot be said": func(sw *fakeSwitch) {
+			sw.strange = append(sw.strange, openflow.Entry{Strange: "odd", Flow: flows.Flow{Cookie: 5 << 16}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sw := newFake()
+			r := reconciler(sw)
+			apply(t, r, reconcile.Trust, a, b)
+			dumps := sw.dumped
+			for range reconcile.Parts {
+				apply(t, r, reconcile.LookAtPart, a, b)
+			}
+			if sw.dumped != dumps || r.Repaired() != 0 {
+				t.Fatalf("%d whole dumps, %d repairs where nothing differs", sw.dumped-dumps, r.Repaired())
+			}
+			harm(sw)
+			for range reconcile.Parts {
+				apply(t, r, reconcile.LookAtPart, a, b)
+			}
+			if !sw.holds(a, b) || len(sw.flows) != 2 || len(sw.strange) > 0 || r.Repaired() != 1 {
+				t.Errorf("left %v, %v, %d repairs", sw.flows, sw.strange, r.Repaired())
+			}
+		})
+	}
+}
+
 func TestGroupsAreLookedAtByThemselves(t *testing.T) {
 	sw := newFake()
 	r := reconciler(sw)
 	a := withGroups(owned("a", flow(0, 1)), group(1, 1))
 	apply(t, r, reconcile.Trust, a)
 	dumps := sw.dumped
-	apply(t, r, reconcile.LookAtGroups, a)
+	apply(t, r, reconcile.LookAtPart, a)
 	if sw.dumped != dumps || r.Repaired() != 0 {
 		t.Errorf("%d dumps of flows, %d repairs where nothing differs", sw.dumped-dumps, r.Repaired())
 	}
 	sw.groups[1] = group(1, 9)
-	apply(t, r, reconcile.LookAtGroups, a)
+	apply(t, r, reconcile.LookAtPart, a)
 	if !sw.holds(a) || r.Repaired() != 1 {
 		t.Errorf("left %v, %d repairs", sw.groups, r.Repaired())
 	}
