@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/ovs/daemon"
 	"github.com/sluice-cni/sluice/ovs/openflow"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // TestLostSwitchEndsEverythingAtOnce has a change after the other under way when
@@ -77,7 +78,7 @@ func TestLostSwitchEndsEverythingAtOnce(t *testing.T) {
 				tc.lose(t, ovs)
 				select {
 				case <-c.Lost():
-				case <-time.After(tc.bound):
+				case <-time.After(slow.Bound(tc.bound)):
 					t.Fatalf("not lost within %v", tc.bound)
 				}
 				t.Logf("lost after %v: %v", time.Since(start).Round(time.Millisecond), c.Err())
@@ -88,7 +89,7 @@ func TestLostSwitchEndsEverythingAtOnce(t *testing.T) {
 							if !errors.Is(err, openflow.ErrLost) {
 								t.Errorf("%v", err)
 							}
-						case <-time.After(100 * time.Millisecond):
+						case <-time.After(slow.Bound(100 * time.Millisecond)):
 							t.Fatal("a call goes on")
 						}
 					}
@@ -110,7 +111,7 @@ func TestLostSwitchEndsEverythingAtOnce(t *testing.T) {
 // closes fails unless a channel has been closed, or is at once.
 func closes[T any](t *testing.T, what string, ch <-chan T) {
 	t.Helper()
-	for bound := time.After(100 * time.Millisecond); ; {
+	for bound := time.After(slow.Bound(100 * time.Millisecond)); ; {
 		select {
 		case _, ok := <-ch:
 			if !ok {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/flows"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 func TestSwitchThatDoesNotReadIsLost(t *testing.T) {
@@ -68,7 +69,7 @@ func TestSwitchThatReadsSlowly(t *testing.T) {
 			defer c.Close()
 			begun := time.Now()
 			err = c.Apply(t.Context(), Change{Add: many})
-			if took := time.Since(begun); tc.lost && took > time.Second || took > 5*time.Second {
+			if took := time.Since(begun); tc.lost && took > slow.Bound(time.Second) || took > slow.Bound(5*time.Second) {
 				t.Errorf("it took %v", took)
 			}
 			if tc.lost != errors.Is(err, ErrNoAnswer) || tc.lost != errors.Is(err, ErrLost) || tc.lost != (err != nil) {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // serving starts a server on a free port of this machine and returns the port.
@@ -69,7 +71,7 @@ func TestAClientThatOnlyReadsComesToAnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	conn.SetDeadline(time.Now().Add(slow.Bound(2 * time.Second)))
 	got, err := io.ReadAll(conn)
 	if err != nil || string(got) != "prod/web\n" {
 		t.Errorf("read %q, %v", got, err)
