@@ -37,7 +37,7 @@ func (c *command) serve() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&serve.Answer, "answer", "", "the line to answer with")
 	cmd.Flags().BoolVar(&serve.TellClient, "tell-client", false, "add the client's address to the line")
-	cmd.Flags().StringArrayVar(&serve.Listen, "listen", nil, "tcp:PORT or udp:PORT; may be repeated")
+	cmd.Flags().StringArrayVar(&serve.Listen, "listen", nil, "tcp:PORT, udp:PORT or sctp:PORT; may be repeated")
 	cmd.Flags().IntVar(&readyFD, "ready-fd", 0, "descriptor to tell on that all ports are listened on")
 	return cmd
 }

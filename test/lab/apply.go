@@ -142,8 +142,8 @@ func (s *session) notePods(objects []Object) (changed []*podState, err error) {
 		}
 		ports := declaredPorts(pod)
 		for _, port := range ports {
-			if port.Protocol == "SCTP" {
-				s.out.printf("pod %s/%s: nothing listens on port %d/SCTP: the lab's pods speak TCP and UDP", pod.Namespace, pod.Name, port.Port)
+			if port.Protocol == "SCTP" && !HasSCTP() {
+				s.out.printf("pod %s/%s: nothing listens on port %d/SCTP: this machine's kernel has no SCTP", pod.Namespace, pod.Name, port.Port)
 			}
 		}
 		known := s.state.pod(pod.Namespace, pod.Name)

@@ -170,7 +170,7 @@ func (h host) serverProcess(pod podState) process {
 func listenArgs(ports []Port) []string {
 	var args []string
 	for _, port := range ports {
-		if port.Protocol != "SCTP" {
+		if port.Protocol != "SCTP" || HasSCTP() {
 			args = append(args, "--listen", strings.ToLower(port.Protocol)+":"+strconv.Itoa(port.Port))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +23,7 @@ type Serve struct {
 	Answer string
 	// TellClient adds a space and the client's address to the line.
 	TellClient bool
-	// Listen are the ports, each as "tcp:8080" or "udp:53".
+	// Listen are the ports, each as "tcp:8080", "udp:53" or "sctp:9".
 	Listen []string
 }
 
@@ -36,11 +38,11 @@ func (s Serve) Run(ctx context.Context, ready func()) error {
 	ended := make(chan error, 2*len(s.Listen))
 	for _, listen := range s.Listen {
 		protocol, port, ok := strings.Cut(listen, ":")
-		if !ok || protocol != "tcp" && protocol != "udp" {
-			return fmt.Errorf("listen on %q: write tcp:PORT or udp:PORT", listen)
+		if !ok || !slices.Contains([]string{"tcp", "udp", "sctp"}, protocol) {
+			return fmt.Errorf("listen on %q: write tcp:PORT, udp:PORT or sctp:PORT", listen)
 		}
 		for _, family := range []string{"4", "6"} {
-			socket, serve, err := s.listen(ctx, protocol+family, net.JoinHostPort("", port))
+			socket, serve, err := s.listen(ctx, protocol+family, port)
 			if family == "6" && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)) {
 				continue // a kernel without IPv6
 			}
@@ -62,9 +64,21 @@ func (s Serve) Run(ctx context.Context, ready func()) error {
 
 // listen opens one socket and returns what serves it until it is closed. IPv4
 // and IPv6 have sockets of their own, so that addresses are what they look like.
-func (s Serve) listen(ctx context.Context, network, address string) (io.Closer, func() error, error) {
+func (s Serve) listen(ctx context.Context, network, port string) (io.Closer, func() error, error) {
 	var config net.ListenConfig
-	if strings.HasPrefix(network, "tcp") {
+	address := net.JoinHostPort("", port)
+	switch {
+	case strings.HasPrefix(network, "sctp"):
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return nil, nil, err
+		}
+		listener, err := listenSCTP(network == "sctp4", int(number))
+		if err != nil {
+			return nil, nil, err
+		}
+		return listener, func() error { return s.acceptAll(listener) }, nil
+	case strings.HasPrefix(network, "tcp"):
 		listener, err := config.Listen(ctx, network, address)
 		if err != nil {
 			return nil, nil, err

@@ -12,6 +12,14 @@ import (
 	"github.com/sluice-cni/sluice/test/slow"
 )
 
+// protocols are those that servers speak on this machine.
+func protocols() []string {
+	if HasSCTP() {
+		return []string{"tcp", "udp", "sctp"}
+	}
+	return []string{"tcp", "udp"}
+}
+
 // serving starts a server on a free port of this machine and returns the port.
 func serving(t *testing.T, serve Serve) int {
 	t.Helper()
@@ -21,7 +29,9 @@ func serving(t *testing.T, serve Serve) int {
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
 	listener.Close()
-	serve.Listen = []string{"tcp:" + strconv.Itoa(port), "udp:" + strconv.Itoa(port)}
+	for _, protocol := range protocols() {
+		serve.Listen = append(serve.Listen, protocol+":"+strconv.Itoa(port))
+	}
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { ended <- serve.Run(ctx, func() { close(ready) }) }()
@@ -42,7 +52,7 @@ func serving(t *testing.T, serve Serve) int {
 
 func TestAServerAnswersAProbe(t *testing.T) {
 	port := serving(t, Serve{Answer: "prod/web"})
-	for _, protocol := range []string{"tcp", "udp"} {
+	for _, protocol := range protocols() {
 		for _, size := range []int{1, 1400} {
 			// Any address of the machine is asked and answers, not only the first.
 			address := netip.MustParseAddr("127.0.0.2")
@@ -56,7 +66,7 @@ func TestAServerAnswersAProbe(t *testing.T) {
 
 func TestAServerTellsTheClient(t *testing.T) {
 	port := serving(t, Serve{Answer: "outside", TellClient: true})
-	for _, protocol := range []string{"tcp", "udp"} {
+	for _, protocol := range protocols() {
 		got, err := target{netip.MustParseAddr("127.0.0.1"), port, 1}.try(context.Background(), "", protocol, true)
 		if err != nil || got != "outside 127.0.0.1" {
 			t.Errorf("%s: answer %q, %v", protocol, got, err)
@@ -79,7 +89,7 @@ func TestAClientThatOnlyReadsComesToAnEnd(t *testing.T) {
 }
 
 func TestNobodyAnswersOnAClosedPort(t *testing.T) {
-	for _, protocol := range []string{"tcp", "udp"} {
+	for _, protocol := range protocols() {
 		_, err := target{netip.MustParseAddr("127.0.0.1"), 1, 1}.try(context.Background(), "", protocol, true)
 		if err == nil || err.Error() != "connection refused" {
 			t.Errorf("%s: error %v", protocol, err)

@@ -42,6 +42,8 @@ func (t target) try(ctx context.Context, path, protocol string, mustAnswer bool)
 			answer, err = t.tryTCP(ctx, mustAnswer)
 		case "udp":
 			answer, err = t.tryUDP(ctx)
+		case "sctp":
+			answer, err = t.trySCTP(ctx)
 		case "icmp":
 			answer, err = t.tryICMP(ctx)
 		default:
