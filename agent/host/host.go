@@ -148,7 +148,7 @@ func (h *Host) gateway(want render.GatewayPort, routes []render.Route) error {
 	if err := h.device(link, mac, want.MTU); err != nil {
 		return err
 	}
-	return errors.Join(h.addresses(link, want.Addresses), h.neighbours(link, want.Neighbours), h.routes(link, routes))
+	return errors.Join(h.addresses(link, want.Addresses), h.neighbours(link, want.Neighbours), h.routes(link, routes), h.loopback(link, want.Loopback))
 }
 
 // did keeps a change in words, or says which one failed.

@@ -98,6 +98,42 @@ func TestASuccessorKnowsItsPredecessorsFromOthers(t *testing.T) {
 	})
 }
 
+// TestTheDeviceTakesWhatIsForTheLoopback while it is wanted, whichever agent was there before; what the machine
+// sends to ::1 stays at home.
+func TestTheDeviceTakesWhatIsForTheLoopback(t *testing.T) {
+	ovstest.NewNamespace(t).Do(func() {
+		run(t, "ip link set lo up; ip link add sluice0 type veth peer name other; ip link set sluice0 up; ip link set other up")
+		want := gateway("10.244.1.1/32", "fd00:1::1/128")
+		apply := func(h *host.Host) {
+			t.Helper()
+			if err := h.Apply(t.Context(), want, false); err != nil {
+				t.Fatal(err)
+			}
+			routes := run(t, "ip -6 route show table local dev sluice0 ::1; ip -6 route get ::1")
+			if strings.Contains(routes, "proto 115") != want.Gateway.Loopback || !strings.Contains(routes, "dev lo") {
+				t.Errorf("wanted: %t, routes: %s", want.Gateway.Loopback, routes)
+			}
+		}
+		first := host.New(slog.New(slog.DiscardHandler))
+		for _, on := range []bool{true, false, true, true} {
+			want.Gateway.Loopback = on
+			apply(first)
+		}
+		second := host.New(slog.New(slog.DiscardHandler))
+		apply(second)
+		apply(second)
+		if first.Repaired()+second.Repaired() != 0 {
+			t.Errorf("%d and %d changes where nothing differed", first.Repaired(), second.Repaired())
+		}
+		run(t, "ip -6 route del table local local ::1 dev sluice0")
+		if apply(second); second.Repaired() != 1 {
+			t.Errorf("%d repaired", second.Repaired())
+		}
+		want.Gateway.Loopback = false
+		apply(second)
+	})
+}
+
 // TestRoutesOfEarlierAgentsAreKnown: they carried no protocol of their own.
 func TestRoutesOfEarlierAgentsAreKnown(t *testing.T) {
 	ovstest.NewNamespace(t).Do(func() {

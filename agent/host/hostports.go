@@ -52,14 +52,11 @@ func (m portMap) definition() *knftables.Map {
 
 // rule translates what is for one of the ports.
 func (m portMap) rule() *knftables.Rule {
-	only, key := "", "meta l4proto . th dport"
-	switch {
-	case m.at:
+	key := "meta l4proto . th dport"
+	if m.at {
 		key = m.ip() + " daddr . " + key
-	case !m.v4: // what ::1 sends does not leave the loopback
-		only = "ip6 daddr != ::1"
 	}
-	return &knftables.Rule{Chain: "host_ports", Rule: knftables.Concat(only, "dnat", m.ip(), "to", key, "map @", m.name)}
+	return &knftables.Rule{Chain: "host_ports", Rule: knftables.Concat("dnat", m.ip(), "to", key, "map @", m.name)}
 }
 
 func portElement(h render.HostPort) *knftables.Element {
@@ -96,15 +93,17 @@ func hostPorts(tx *knftables.Transaction, want render.Rules) {
 		})
 		tx.Add(&knftables.Rule{Chain: c.name, Rule: knftables.Concat(c.from, "fib daddr type local jump host_ports")})
 	}
-	if !want.Loopback.IsValid() {
+	if len(want.Loopback) == 0 {
 		return
 	}
 	tx.Add(&knftables.Chain{
 		Name: "loopback", Type: knftables.PtrTo(knftables.NATType), Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(knftables.SNATPriority),
-		Comment: knftables.PtrTo("pods cannot answer 127.0.0.1"),
+		Comment: knftables.PtrTo("pods cannot answer 127.0.0.1 or ::1"),
 	})
-	tx.Add(&knftables.Rule{Chain: "loopback", Rule: knftables.Concat(
-		"oifname", quoted(render.GatewayDevice), "ip saddr 127.0.0.0/8 snat ip to", want.Loopback)})
+	for _, gw := range want.Loopback {
+		tx.Add(&knftables.Rule{Chain: "loopback", Rule: knftables.Concat(
+			"oifname", quoted(render.GatewayDevice), ip(gw), "saddr", render.Loopback(gw.Is4()), "snat", ip(gw), "to", gw)})
+	}
 }
 
 // putPorts puts other host ports in place of those that are there, and leaves all else.

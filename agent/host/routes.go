@@ -62,6 +62,30 @@ func ours(r netlink.Route, route render.Route) bool {
 	return r.Protocol == unix.RTPROT_STATIC && route.Via.IsValid() && route.Via == render.RouterFor(route.Via)
 }
 
+// loopbackMetric is behind the kernel's own route to ::1, by lo.
+const loopbackMetric = 4096
+
+// loopback makes the device take what is for ::1, or not: a local route of ours. In sending, the kernel's own
+// comes before it.
+func (h *Host) loopback(link netlink.Link, want bool) error {
+	name := link.Attrs().Name
+	route := &netlink.Route{
+		LinkIndex: link.Attrs().Index, Dst: IPNet(render.Loopback(false)), Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL,
+		Protocol: routeProtocol, Priority: loopbackMetric,
+	}
+	list, err := rtnl.Routes(rtnl.Here, netlink.FAMILY_V6, route, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST|netlink.RT_FILTER_PROTOCOL)
+	if err != nil {
+		return fmt.Errorf("list local routes: %w", err)
+	}
+	switch have := len(list) > 0; {
+	case want && !have:
+		return h.did("add a local route to ::1 by "+name, netlink.RouteAdd(route))
+	case have && !want:
+		return h.did("remove the local route to ::1 by "+name, netlink.RouteDel(route))
+	}
+	return nil
+}
+
 // addRoute puts a route before all others to its destination and metric. (NLM_F_CREATE
 // alone does so for IPv4, `ip route prepend`; for IPv6 it would make one route with two
 // next hops of them, so there ours takes the other's place.)

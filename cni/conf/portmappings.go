@@ -105,11 +105,8 @@ func (f field) hostIP(into *netip.Addr) error {
 		return nil
 	}
 	addr, err := netip.ParseAddr(s)
-	switch addr = addr.Unmap(); {
-	case err != nil || addr.Zone() != "" || addr.IsMulticast() || addr.IsLinkLocalUnicast():
+	if addr = addr.Unmap(); err != nil || addr.Zone() != "" || addr.IsMulticast() || addr.IsLinkLocalUnicast() {
 		return f.bad(`an address of the node's, such as "192.0.2.7"`)
-	case addr.Is6() && addr.IsLoopback():
-		return f.bad("another address than ::1, which Linux lets nothing leave from (127.0.0.1 is possible)")
 	}
 	*into = addr
 	return nil

@@ -49,6 +49,10 @@ type GatewayPort struct {
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	// Neighbours are permanent: the virtual router.
 	Neighbours []Neighbour `json:"neighbours,omitempty"`
+	// Loopback lets the device hear what is for ::1 once its translation is undone: answers to
+	// what ::1 has sent to a host port. It is a local route, as IPv6 has no route_localnet. What is for ::1
+	// on the wire Linux drops before.
+	Loopback bool `json:"loopback,omitempty"`
 }
 
 // Neighbour is a permanent entry on the gateway device.
@@ -96,8 +100,9 @@ type Rules struct {
 	// HostPorts are the node's ports that lead to its pods. What comes by the gateway device is
 	// none of theirs: the switch translates what pods send.
 	HostPorts []HostPort `json:"hostPorts,omitempty"`
-	// Loopback is the address with which what 127.0.0.1 sends to a host port reaches the pod.
-	Loopback netip.Addr `json:"loopback,omitzero"`
+	// Loopback are the addresses, one of each family, with which what 127.0.0.1 or ::1 sends to a
+	// host port reaches the pod.
+	Loopback []netip.Addr `json:"loopback,omitempty"`
 	// Untracked are UDP ports of the tunnels, kept out of the host's conntrack, which
 	// each tunnelled connection would fill with an entry.
 	Untracked []uint16 `json:"untracked,omitempty"`
@@ -144,12 +149,17 @@ func HostSide(s state.State) Host {
 	}
 	h.Rules.Local = own
 	h.Rules.HostPorts = d.hostPorts()
-	if h.Rules.Loopback = source[true]; h.Rules.Loopback.IsValid() {
+	if gw, ok := source[true]; ok {
 		localnet := "0"
-		if onLoopback(h.Rules.HostPorts) {
+		if onLoopback(h.Rules.HostPorts, true) {
 			localnet = "1"
 		}
 		h.Sysctls = append(h.Sysctls, Sysctl{"net/ipv4/conf/" + GatewayDevice + "/route_localnet", localnet})
+		h.Rules.Loopback = append(h.Rules.Loopback, gw)
+	}
+	if gw, ok := source[false]; ok {
+		h.Gateway.Loopback = onLoopback(h.Rules.HostPorts, false)
+		h.Rules.Loopback = append(h.Rules.Loopback, gw)
 	}
 	for _, n := range s.Nodes {
 		for _, p := range n.PodCIDRs {
@@ -299,6 +309,9 @@ func (h Host) String() string {
 	for _, n := range g.Neighbours {
 		line("ip neighbour add %s lladdr %s dev %s nud permanent", n.Address, n.MAC, g.Device)
 	}
+	if g.Loopback {
+		line("ip route add local ::1 dev %s table local", g.Device)
+	}
 	for _, r := range h.Routes {
 		line("ip route add %s via %s dev %s onlink src %s", r.To, r.Via, g.Device, r.Source)
 	}
@@ -326,8 +339,10 @@ func (h Host) String() string {
 	for _, p := range h.Rules.HostPorts {
 		line("nft dnat to %s what is for this node's %s", p.To, p.OnNode())
 	}
-	if onLoopback(h.Rules.HostPorts) {
-		line("nft snat to %s what 127.0.0.0/8 sends there", h.Rules.Loopback)
+	for _, gw := range h.Rules.Loopback {
+		if onLoopback(h.Rules.HostPorts, gw.Is4()) {
+			line("nft snat to %s what %s sends there", gw, Loopback(gw.Is4()))
+		}
 	}
 	if h.Rules.Masquerade {
 		for _, p := range h.Rules.Local {

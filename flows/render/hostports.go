@@ -120,11 +120,19 @@ func leaving(s state.State) func(state.Attachment) bool {
 	}
 }
 
-// onLoopback tells whether one of the ports is on 127.0.0.1, or on any address.
-func onLoopback(ports []HostPort) bool {
+// onLoopback tells whether one of a family's ports is on the loopback, or on any address.
+func onLoopback(ports []HostPort, ipv4 bool) bool {
 	return slices.ContainsFunc(ports, func(h HostPort) bool {
-		return h.To.Addr().Is4() && (!h.Address.IsValid() || h.Address.IsLoopback())
+		return h.To.Addr().Is4() == ipv4 && (!h.Address.IsValid() || h.Address.IsLoopback())
 	})
+}
+
+// Loopback are a family's addresses that never leave a machine.
+func Loopback(ipv4 bool) netip.Prefix {
+	if ipv4 {
+		return loopbackIPv4
+	}
+	return netip.PrefixFrom(netip.IPv6Loopback(), 128)
 }
 
 // hostPortPart are the host ports by which a pod, here or on another node, is reached from this

@@ -48,7 +48,7 @@ func TestHostPortsLeadWhereTheOracleSays(t *testing.T) {
 		}
 		host := d.hostPorts()
 		self, _ := s.Self()
-		own := append(d.hostAddresses(self), netip.MustParseAddr("127.0.0.1"))
+		own := append(d.hostAddresses(self), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"))
 		for _, address := range statetest.HostPortAddresses {
 			for _, port := range statetest.HostPorts {
 				for _, protocol := range []state.Protocol{state.TCP, state.UDP, state.SCTP} {

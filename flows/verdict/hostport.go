@@ -22,12 +22,12 @@ type Led struct {
 
 // Lead says to whom a connection leads whose destination is an address and port of a node; ok is
 // false if that is no host port. What another node has plugged in is known by its Pods alone. To
-// 127.0.0.1 it is opened by a node, and is its own.
+// 127.0.0.1 or ::1 it is opened by a node, and is its own.
 func Lead(s state.State, c Connection) (led Led, ok bool) {
 	n := nodeWith(s, c.Destination)
 	if c.Destination.IsLoopback() {
 		n = nil
-		if c.Destination.Is4() && find(s, c.Source).pod == nil { // Linux lets nothing leave from ::1
+		if find(s, c.Source).pod == nil {
 			n = nodeWith(s, c.Source)
 		}
 	}

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/agent/host"
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/render"
+	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
 	"github.com/sluice-cni/sluice/test/lab"
@@ -64,8 +66,8 @@ func unanswered(t *testing.T, l *lab.Lab, place, protocol, address string, port 
 
 // The addresses of the node on which the pod is, by family. Of the lab's nodes n1 has these.
 const (
-	node4, node6 = "10.9.0.1", "fd09::1"
-	loopback4    = "127.0.0.1"
+	node4, node6         = "10.9.0.1", "fd09::1"
+	loopback4, loopback6 = "127.0.0.1", "::1"
 )
 
 // webOnHost is a pod with host ports of every kind, on a node.
@@ -80,11 +82,15 @@ spec:
     ports:
     - {containerPort: 80, hostPort: 7000}
     - {containerPort: 80, hostPort: 7000, protocol: UDP}
+    - {containerPort: 80, hostPort: 7000, protocol: SCTP}
     - {containerPort: 81, hostPort: 7001, hostIP: 10.9.0.1}
     - {containerPort: 81, hostPort: 7001, protocol: UDP, hostIP: 10.9.0.1}
     - {containerPort: 82, hostPort: 7001, hostIP: "fd09::1"}
     - {containerPort: 82, hostPort: 7001, protocol: UDP, hostIP: "fd09::1"}
+    - {containerPort: 81, hostPort: 7001, protocol: SCTP, hostIP: 10.9.0.1}
+    - {containerPort: 82, hostPort: 7001, protocol: SCTP, hostIP: "fd09::1"}
     - {containerPort: 83, hostPort: 7003, hostIP: 127.0.0.1}
+    - {containerPort: 83, hostPort: 7003, hostIP: "::1"}
     - {containerPort: 84, hostPort: 7004, hostIP: 0.0.0.0, protocol: UDP}
 `
 
@@ -111,6 +117,45 @@ func hostPortLab(t *testing.T, text string) *lab.Lab {
 	return up(t, lab.Options{Families: lab.Dual, Underlay: lab.Dual, Objects: objects})
 }
 
+// hostPortProtocols are those that clients can speak here.
+func hostPortProtocols() []string {
+	if lab.HasSCTP() {
+		return []string{"tcp", "udp", "sctp"}
+	}
+	return []string{"tcp", "udp"}
+}
+
+// sctpIsLed: also where no client speaks SCTP, its ports are in the host's rules and in the switches of
+// both nodes.
+func sctpIsLed(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	n := node(t, l, "n1")
+	var at []string
+	for _, h := range hostPortsOn(t, n) {
+		if h.Protocol == state.SCTP {
+			at = append(at, h.OnNode())
+		}
+	}
+	slices.Sort(at)
+	if want := []string{"10.9.0.1:7001/SCTP", "7000/SCTP", "7000/SCTP", "[fd09::1]:7001/SCTP"}; !slices.Equal(at, want) {
+		t.Errorf("the host leads %v, want %v", at, want)
+	}
+	for _, name := range []string{"n1", "n2"} {
+		eventually(t, "the switch of "+name+" leads them", func() error {
+			led := 0
+			for _, f := range flowsOf(t, node(t, l, name)) {
+				if f.Owner == "pod default/web" && f.Table == int(flows.Service) && strings.Contains(f.Text, "sctp") {
+					led++
+				}
+			}
+			if led != 6 { // 7000 by the node's address and the gateway's of both families, 7001 by its own
+				return fmt.Errorf("by %d flows", led)
+			}
+			return nil
+		})
+	}
+}
+
 // TestHostPortsInEveryCell of client place, protocol, family and hostIP; then the pod is on
 // the other node, and what its ports were here is nobody's.
 func TestHostPortsInEveryCell(t *testing.T) {
@@ -124,15 +169,19 @@ func TestHostPortsInEveryCell(t *testing.T) {
 		not  bool
 	}
 	var cells []cell
-	for _, protocol := range []string{"tcp", "udp"} {
+	for _, protocol := range hostPortProtocols() {
 		cells = append(cells,
-			cell{protocol, node4, 7000, "", false}, cell{protocol, node6, 7000, "", false}, cell{protocol, loopback4, 7000, "node/n1", false},
-			cell{protocol, node4, 7001, "", false}, cell{protocol, node6, 7001, "", false}, cell{protocol, loopback4, 7001, "", true},
-			cell{protocol, node4, 7002, "", true}, cell{protocol, "::1", 7000, "", true})
+			cell{protocol, node4, 7000, "", false}, cell{protocol, node6, 7000, "", false},
+			cell{protocol, loopback4, 7000, "node/n1", false}, cell{protocol, loopback6, 7000, "node/n1", false},
+			cell{protocol, node4, 7001, "", false}, cell{protocol, node6, 7001, "", false},
+			cell{protocol, loopback4, 7001, "", true}, cell{protocol, loopback6, 7001, "", true},
+			cell{protocol, node4, 7002, "", true})
 	}
 	cells = append(cells,
 		cell{"tcp", loopback4, 7003, "node/n1", false}, cell{"tcp", node4, 7003, "", true},
+		cell{"tcp", loopback6, 7003, "node/n1", false}, cell{"tcp", node6, 7003, "", true},
 		cell{"udp", node4, 7004, "", false}, cell{"udp", node6, 7004, "", true}, cell{"tcp", node4, 7004, "", true})
+	sctpIsLed(t, l)
 	var silence sync.WaitGroup
 	for _, c := range cells {
 		for _, place := range places {
@@ -159,14 +208,14 @@ func TestHostPortsInEveryCell(t *testing.T) {
 	}
 	for _, c := range cells {
 		for _, place := range places {
-			if place != "node/n2" || c.address != loopback4 {
+			if place != "node/n2" || c.address != loopback4 && c.address != loopback6 {
 				silence.Go(func() { unanswered(t, l, place, c.protocol, c.address, c.port) })
 			}
 		}
 	}
 	silence.Wait()
 	for _, place := range places {
-		for _, protocol := range []string{"tcp", "udp"} {
+		for _, protocol := range hostPortProtocols() {
 			for _, address := range []string{"10.9.0.2", "fd09::2"} {
 				answers(t, l, place, protocol, address, 7000, "default/web")
 				answers(t, l, place, protocol, address, 7001, "default/web")
@@ -197,6 +246,9 @@ func nothingOfHostPorts(t *testing.T, l *lab.Lab, n lab.NodeListing) {
 		}
 		if localnet := on(t, l, "node/"+n.Name, "cat", "/proc/sys/net/ipv4/conf/sluice0/route_localnet"); localnet != "0\n" {
 			return errors.New("route_localnet is still " + localnet)
+		}
+		if routes := on(t, l, "node/"+n.Name, "ip", "-6", "route", "show", "table", "local", "dev", "sluice0", "::1"); routes != "" {
+			return errors.New("there is still " + routes)
 		}
 		return nil
 	})

@@ -79,7 +79,7 @@ func TestAUDPClientIsServedByThePodThatIsThere(t *testing.T) {
 			askers = append(askers, keepsAsking(t, l, place, address))
 		}
 	}
-	askers = append(askers, keepsAsking(t, l, "node/n1", loopback4))
+	askers = append(askers, keepsAsking(t, l, "node/n1", loopback4), keepsAsking(t, l, "node/n1", loopback6))
 	serves := func(name string) {
 		t.Helper()
 		if err := l.ApplyYAML(testContext(t), fmt.Sprintf(udpOnHost, name)); err != nil {
