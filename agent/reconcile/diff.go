@@ -103,7 +103,7 @@ func diffOwners(installed, desired []*render.Owned) change {
 func eachChanging(installed, desired []*render.Owned, visit func(have, want *render.Owned)) {
 	installed, desired = apart(installed, desired)
 	var none render.Owned
-	flows.Walk(installed, desired, render.CompareOwned, func(h, w **render.Owned) {
+	flows.Walk(installed, desired, flows.CompareOwned, func(h, w **render.Owned) {
 		have, want := &none, &none
 		if h != nil {
 			have = *h

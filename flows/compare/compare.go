@@ -75,7 +75,7 @@ func Sides(from, to Side) Difference {
 
 func owners(from, to render.Result) []Owner {
 	var out []Owner
-	flows.Walk(from.Set, to.Set, render.CompareOwned, func(was, is **render.Owned) {
+	flows.Walk(from.Set, to.Set, flows.CompareOwned, func(was, is **render.Owned) {
 		var o Owner
 		var before, after []flows.Flow
 		if was != nil {

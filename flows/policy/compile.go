@@ -3,18 +3,13 @@ package policy
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
 )
-
-// Owned are one owner's flows, in the order of flows.Compare.
-type Owned struct {
-	Owner flows.Owner
-	Flows []flows.Flow
-}
 
 // Crowd is a pod that more policies select in a direction than a packet can be judged by: it is
 // isolated whole.
@@ -26,8 +21,11 @@ type Crowd struct {
 
 // Result is what a node's policies need of the switch.
 type Result struct {
-	// Owned has an entry for each owner that has flows, in the order of flows.CompareOwners.
-	Owned []Owned
+	// Owned has an entry for each owner that has flows, in the order of flows.CompareOwners; without those of
+	// identities, which have an order of their own and nobody else's flows: of two successive results of a Compiler
+	// what is alike of them is the same.
+	Owned      []flows.Owned
+	Identities []*flows.Owned
 	// Crowds are in the order of the pods' ports.
 	Crowds []Crowd
 	// Faulty are the policies that select a pod here and cannot be understood.
@@ -38,6 +36,9 @@ type Result struct {
 func (r Result) Flows() []flows.Flow {
 	var out []flows.Flow
 	for _, o := range r.Owned {
+		out = append(out, o.Flows...)
+	}
+	for _, o := range r.Identities {
 		out = append(out, o.Flows...)
 	}
 	flows.Sort(out)
@@ -52,33 +53,32 @@ func CompileWith(s state.State, hash flows.Hash) Result { return (&Compiler{Hash
 
 // result gathers the flows of all owners; those of a policy's blocks are what policy says.
 func (c *compiler) result(policy func(owner flows.Owner, blocks []block) []flows.Flow) Result {
-	few := []Owned{
-		{flows.Owner{Kind: flows.OwnerPipeline}, static()},
-		{flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node}, c.ownNode()},
+	owned := []flows.Owned{
+		{Owner: flows.Owner{Kind: flows.OwnerPipeline}, Flows: static()},
+		{Owner: flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node}, Flows: c.ownNode()},
 	}
 	blocks := map[flows.Owner][]block{}
 	for _, b := range c.called {
 		blocks[policyOwner(*b.policy)] = append(blocks[policyOwner(*b.policy)], b)
 	}
 	for owner, list := range blocks {
-		few = append(few, Owned{owner, policy(owner, list)})
+		owned = append(owned, flows.Owned{Owner: owner, Flows: policy(owner, list)})
 	}
 	result := Result{Faulty: c.faulty()}
 	for _, l := range c.locals {
-		few = append(few, c.dispatch(l))
+		owned = append(owned, c.dispatch(l))
 		for _, w := range ways {
 			if n := len(l.calls[w.direction]); n > MaxPolicies {
 				result.Crowds = append(result.Crowds, Crowd{l.pod.Namespace, l.pod.Name, l.pod.UID, w.direction, n})
 			}
 		}
 	}
-	addresses, identities := c.addressFlows()
-	result.Owned = merged(inOwnersOrder(few), merged(addresses, identities))
+	result.Owned, result.Identities = inOwnersOrder(owned), c.memo.identities
 	return result
 }
 
 // dispatch are a local pod's flows.
-func (c *compiler) dispatch(l local) Owned {
+func (c *compiler) dispatch(l local) flows.Owned {
 	owner := flows.Owner{Kind: flows.OwnerPod, Name: l.pod.Namespace + "/" + l.pod.Name}
 	var calls [2][]uint32
 	for i, w := range ways {
@@ -88,7 +88,7 @@ func (c *compiler) dispatch(l local) Owned {
 	}
 	have, ok := c.memo.locals[owner]
 	if ok && have.ofport == l.ofport && slices.Equal(have.calls[0], calls[0]) && slices.Equal(have.calls[1], calls[1]) {
-		return Owned{owner, have.flows}
+		return flows.Owned{Owner: owner, Flows: have.flows}
 	}
 	e := newEmitter(owner)
 	for i, w := range ways {
@@ -97,7 +97,7 @@ func (c *compiler) dispatch(l local) Owned {
 		}
 	}
 	c.memo.locals[owner] = localMemo{l.ofport, calls, e.sorted()}
-	return Owned{owner, e.flows}
+	return flows.Owned{Owner: owner, Flows: e.flows}
 }
 
 func (l local) policies(d state.Direction) []*state.NetworkPolicy {
@@ -131,29 +131,65 @@ type compiler struct {
 	locals []local
 	// called are the blocks that local pods call, in the order of their names.
 	called []block
-	// peers are the pods that the called blocks are about.
-	peers []peer
 	// mentions is what they ask of them.
 	mentions mentioned
 	// identities are those of peers, in the order of their names.
 	identities []identity
 
-	blocks, labelSets, identityNumbers, namespaces map[string]uint32
+	blocks, identityNumbers, namespaces map[string]uint32
 
 	// labels are those of namespaces.
 	labels map[string]map[string]string
 }
 
 func newCompiler(s state.State, hash flows.Hash, m *memo) *compiler {
-	c := &compiler{state: s, hash: hash, memo: m, labels: map[string]map[string]string{}}
-	for _, ns := range s.Namespaces {
-		c.labels[ns.Name] = ns.Labels
-	}
-	index := byName(s)
-	c.locals = locals(s, index, policiesByNamespace(s))
+	c := &compiler{state: s, hash: hash, memo: m}
+	c.findLabels()
+	claimed, attached := attachedAddresses(s)
+	changed := m.book.update(s.Pods, attached)
+	c.locals = locals(s, m.book, policiesByNamespace(s))
 	c.findBlocks()
-	c.findPeers(index)
+	maps.Copy(changed, c.findAttached(claimed))
+	c.findNamespaces()
+	sets, addresses := m.sets.owned, m.addresses
+	c.updateAddresses(changed, c.updateSets(m.sets))
+	if !sameSliceOnly(sets, m.sets.owned) || !sameSliceOnly(addresses, m.addresses) {
+		m.identities = mergedOwned(m.sets.owned, m.addresses)
+	}
 	return c
+}
+
+// findLabels finds the namespaces' labels.
+func (c *compiler) findLabels() {
+	m := c.memo
+	if m.labels == nil || !sameSliceOnly(m.listed, c.state.Namespaces) {
+		labels := make(map[string]map[string]string, len(c.state.Namespaces))
+		for _, ns := range c.state.Namespaces {
+			labels[ns.Name] = ns.Labels
+		}
+		if m.listed = c.state.Namespaces; m.labels == nil || !reflect.DeepEqual(labels, m.labels) {
+			m.labels = labels
+		}
+	}
+	c.labels = m.labels
+}
+
+// findNamespaces numbers those that there are, and those that only pods are in.
+func (c *compiler) findNamespaces() {
+	m, names := c.memo, map[string]bool{}
+	for _, ns := range c.state.Namespaces {
+		names[ns.Name] = true
+	}
+	for name := range m.book.inNamespace {
+		names[name] = true
+	}
+	for _, p := range m.attached {
+		names[p.name.namespace] = true
+	}
+	if len(names) != len(m.namespaces) || slices.ContainsFunc(slices.Collect(maps.Keys(names)), func(name string) bool { return m.namespaces[name] == 0 }) {
+		m.namespaces = numbers(m, names, c.hash)
+	}
+	c.namespaces = m.namespaces
 }
 
 func policiesByNamespace(s state.State) map[string][]*state.NetworkPolicy {
@@ -196,50 +232,14 @@ func (c *compiler) findBlocks() {
 		}
 	}
 	c.mentions = c.memo.asked
-	c.blocks = c.memo.numbers(names, c.hash)
-}
-
-// findPeers finds the pods that the blocks are about, and numbers what they are.
-func (c *compiler) findPeers(index map[podName][]int) {
-	labelSets, identities, namespaces := map[string]bool{}, map[string]identity{}, map[string]bool{}
-	for _, ns := range c.state.Namespaces {
-		namespaces[ns.Name] = true
-	}
-	for i := range c.state.Pods {
-		if name := c.state.Pods[i].Namespace; !namespaces[name] {
-			namespaces[name] = true
-		}
-	}
-	if now := (&about{c.mentions, c.labels}); c.memo.about == nil || !now.same(c.memo.about) {
-		c.memo.about = now
-	}
-	seen := map[*labelSet]bool{}
-	c.peers = slices.DeleteFunc(peers(c.state, index, c.memo), func(p peer) bool {
-		set := p.memo.set
-		if !seen[set] {
-			seen[set] = true
-			namespaces[p.name.namespace] = true
-			c.lookAt(set)
-			if set.concerned {
-				labelSets[set.name], identities[set.identity.name] = true, set.identity
-			}
-		}
-		return !set.concerned
-	})
-	names := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(identities)) {
-		names[name] = true
-		c.identities = append(c.identities, identities[name])
-	}
-	c.labelSets, c.identityNumbers, c.namespaces = c.memo.numbers(labelSets, c.hash), c.memo.numbers(names, c.hash), c.memo.numbers(namespaces, c.hash)
+	c.blocks = numbers(c.memo, names, c.hash)
 }
 
 // lookAt finds out what the blocks ask of a label set.
-func (c *compiler) lookAt(s *labelSet) {
-	if s.about == c.memo.about {
-		return
+func (c *compiler) lookAt(s *labelSet, a *about) {
+	if s.about != a {
+		s.about, s.concerned, s.identity = a, c.concerns(s.pod), c.mentions.identity(s.pod)
 	}
-	s.about, s.concerned, s.identity = c.memo.about, c.concerns(s.pod), c.mentions.identity(s.pod)
 }
 
 // concerns tells whether blocks are about a pod: a selector of a rule selects it, or it has a
@@ -271,6 +271,23 @@ func (c *compiler) ownAddresses() []netip.Addr {
 	out := slices.Clone(self.Addresses)
 	for _, p := range self.PodCIDRs {
 		out = append(out, p.Masked().Addr().Next())
+	}
+	return out
+}
+
+// inOwnersOrder sorts a list, and makes one of those of one owner. Who has no flows is left out.
+func inOwnersOrder(list []flows.Owned) []flows.Owned {
+	slices.SortStableFunc(list, func(x, y flows.Owned) int { return flows.CompareOwners(x.Owner, y.Owner) })
+	out := list[:0]
+	for _, o := range list {
+		switch last := len(out) - 1; {
+		case len(o.Flows) == 0:
+		case last >= 0 && out[last].Owner == o.Owner:
+			out[last].Flows = slices.Concat(out[last].Flows, o.Flows)
+			flows.Sort(out[last].Flows)
+		default:
+			out = append(out, o)
+		}
 	}
 	return out
 }

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"maps"
-	"reflect"
 	"slices"
 
 	"github.com/sluice-cni/sluice/flows"
@@ -41,7 +39,7 @@ type surroundings struct {
 }
 
 func (a surroundings) same(b surroundings) bool {
-	return maps.Equal(a.identities, b.identities) && maps.Equal(a.namespaces, b.namespaces) && reflect.DeepEqual(a.labels, b.labels)
+	return sameNumbers(a.identities, b.identities) && sameNumbers(a.namespaces, b.namespaces) && sameMapOnly(a.labels, b.labels)
 }
 
 // Compile compiles the policies that select pods of the node s.Node.

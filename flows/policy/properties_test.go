@@ -66,6 +66,15 @@ func app(name string) *state.Selector {
 	return &state.Selector{Labels: map[string]string{"app": name}}
 }
 
+// owned are all owners with their flows.
+func owned(r policy.Result) []flows.Owned {
+	out := slices.Clone(r.Owned)
+	for _, o := range r.Identities {
+		out = append(out, *o)
+	}
+	return out
+}
+
 func count(r policy.Result, t flows.TableID) int {
 	n := 0
 	for _, f := range r.Flows() {
@@ -84,7 +93,7 @@ func TestWhatNoPolicySelectsCostsNothing(t *testing.T) {
 		t.Errorf("%d flows for a policy that selects nothing here", n-none)
 	}
 	s.NetworkPolicies = []state.NetworkPolicy{{Namespace: "a", Name: "p", Selects: *app("p3")}}
-	for _, o := range policy.Compile(s).Owned {
+	for _, o := range owned(policy.Compile(s)) {
 		if o.Owner.Kind == flows.OwnerPod && o.Owner.Name != "a/p3" || o.Owner.Kind == flows.OwnerIdentity {
 			t.Errorf("%v has %d flows", o.Owner, len(o.Flows))
 		}
@@ -138,11 +147,11 @@ func TestAPolicyMoreIsItsBlockAndADispatchOfEachPodThatItSelects(t *testing.T) {
 	}
 	before := policy.Compile(s)
 	s.NetworkPolicies = append(s.NetworkPolicies, state.NetworkPolicy{Namespace: "a", Name: "more", Selects: *app("p7"), Ingress: rule})
-	old := map[flows.Owner]policy.Owned{}
-	for _, o := range before.Owned {
+	old := map[flows.Owner]flows.Owned{}
+	for _, o := range owned(before) {
 		old[o.Owner] = o
 	}
-	for _, o := range policy.Compile(s).Owned {
+	for _, o := range owned(policy.Compile(s)) {
 		if slices.EqualFunc(o.Flows, old[o.Owner].Flows, flows.Flow.Equal) {
 			continue
 		}

@@ -22,28 +22,8 @@ type Result struct {
 	Services service.Result
 }
 
-// Owned is what one owner needs of the switch. No two owners have flows of one key, or
-// groups of one number.
-type Owned struct {
-	Owner flows.Owner
-	// Flows are in the order of flows.Compare.
-	Flows []flows.Flow
-	// Groups are in the order of their numbers.
-	Groups []flows.Group
-}
-
-// CompareOwned is the order of a Set: that of the owners.
-func CompareOwned(a, b *Owned) int {
-	if a == b {
-		return 0
-	}
-	return flows.CompareOwners(a.Owner, b.Owner)
-}
-
-// same tells whether two make the same tables.
-func (o *Owned) same(other *Owned) bool {
-	return slices.EqualFunc(o.Flows, other.Flows, flows.Flow.Equal) && slices.EqualFunc(o.Groups, other.Groups, flows.Group.Equal)
-}
+// Owned is what one owner needs of the switch.
+type Owned = flows.Owned
 
 // Len is the number of flows.
 func (r Result) Len() int {
@@ -115,9 +95,13 @@ func (r *Renderer) Render(s state.State) Result {
 	d := divide(s, &r.policies, &r.services)
 	slices.SortStableFunc(d.parts, func(a, b part) int { return flows.CompareOwners(a.owner(), b.owner()) })
 	next, before := make([]made, 0, len(r.made)+1), r.made
-	result := Result{Set: make([]*Owned, 0, len(r.made)+1), Conflicts: d.conflicts, Services: d.resolved}
+	result := Result{Set: make([]*Owned, 0, len(r.made)+len(d.identities)+1), Conflicts: d.conflicts, Services: d.resolved}
+	identities := d.identities
 	for parts := d.parts; len(parts) > 0; {
 		owner, n := parts[0].owner(), 1
+		if len(identities) > 0 && owner.Kind > flows.OwnerIdentity {
+			result.Set, identities = append(result.Set, identities...), nil
+		}
 		for n < len(parts) && parts[n].owner() == owner {
 			n++
 		}
@@ -131,7 +115,7 @@ func (r *Renderer) Render(s state.State) Result {
 		if m.owned == nil || !slices.EqualFunc(m.parts, parts[:n], part.same) {
 			last := m.owned
 			m.parts, m.owned = slices.Clone(parts[:n]), makeOwned(owner, parts[:n])
-			if last != nil && last.same(m.owned) {
+			if last != nil && last.Alike(m.owned) {
 				m.owned = last
 			}
 		}
@@ -139,6 +123,7 @@ func (r *Renderer) Render(s state.State) Result {
 		result.Set = append(result.Set, m.owned)
 		parts = parts[n:]
 	}
+	result.Set = append(result.Set, identities...)
 	r.made = next
 	return result
 }
@@ -172,6 +157,8 @@ type division struct {
 	parts     []part
 	conflicts []claims.Conflict
 	resolved  service.Result
+	// identities have all of their flows already, and no parts.
+	identities []*Owned
 
 	podCIDRs  claims.Book[netip.Prefix]
 	addresses claims.Book[netip.Addr]
