@@ -36,9 +36,10 @@ cluster-down: cluster-build ## remove the real cluster
 cluster-smoke: cluster-build ## start a real cluster, try it, remove it; says so if it would have to be built first
 	@bin/sluice-cluster smoke --if-built
 
-test-cluster: cluster-build ## all that is tried on a real cluster: faults, roll-outs, missing rights and podCIDRs, kube-proxy (ten minutes)
+test-cluster: cluster-build ## all that is tried on a real cluster: Services, policies, faults, roll-outs, missing rights and podCIDRs, kube-proxy (a quarter of an hour)
 	@bin/sluice-cluster up
-	@status=0; bin/sluice-cluster try --pods 20 && bin/sluice-cluster disturb && bin/sluice-cluster rights || status=$$?; \
+	@status=0; bin/sluice-cluster try --pods 20 && bin/sluice-cluster services && bin/sluice-cluster policies && \
+		bin/sluice-cluster disturb && bin/sluice-cluster rights || status=$$?; \
 		bin/sluice-cluster down; exit $$status
 	@bin/sluice-cluster smoke --no-pod-cidrs
 	@bin/sluice-cluster smoke --kube-proxy

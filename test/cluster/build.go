@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// The versions that a cluster is made of. Kubernetes' is that of the go.mod in the
-// directory kubernetes.
+// The versions that a cluster is made of. Kubernetes' and CoreDNS' are those of the go.mod
+// in the directories kubernetes and coredns.
 const (
 	kubernetesVersion = "v1.36.1"
 	containerdVersion = "v2.4.2"
 	pluginsVersion    = "v1.9.1"
+	coreDNSVersion    = "v1.14.0"
 )
 
 // program is an executable that is built into the cache once.
@@ -48,9 +49,11 @@ func openCache() (cache, error) {
 func (c cache) kubernetesDir() string { return filepath.Join(c.top, "kubernetes-"+kubernetesVersion) }
 func (c cache) containerdDir() string { return filepath.Join(c.top, "containerd-"+containerdVersion) }
 func (c cache) pluginsDir() string    { return filepath.Join(c.top, "plugins-"+pluginsVersion) }
+func (c cache) coreDNSDir() string    { return filepath.Join(c.top, "coredns-"+coreDNSVersion) }
 
 func (c cache) kubernetes(name string) string { return filepath.Join(c.kubernetesDir(), name) }
 func (c cache) containerd(name string) string { return filepath.Join(c.containerdDir(), name) }
+func (c cache) coreDNS() string               { return filepath.Join(c.coreDNSDir(), "coredns") }
 
 // referencePlugins are those that runtimes and other plugins expect beside any CNI.
 var referencePlugins = []string{"main/loopback", "meta/portmap", "meta/bandwidth", "meta/tuning", "meta/firewall", "ipam/host-local", "ipam/static"}
@@ -86,7 +89,10 @@ func (c cache) programs(o options) []program {
 	for _, name := range referencePlugins {
 		all = append(all, c.plugin(name))
 	}
-	return all
+	return append(all, program{
+		dir: c.coreDNSDir(), pkg: "github.com/sluice-cni/sluice/test/cluster/coredns",
+		module: filepath.Join(o.root, "test/cluster/coredns"),
+	})
 }
 
 // missing are those that are not in the cache yet.

@@ -12,6 +12,7 @@ import (
 func TestVersionsAgree(t *testing.T) {
 	for file, want := range map[string]string{
 		"kubernetes/go.mod":      "k8s.io/kubernetes " + kubernetesVersion,
+		"coredns/go.mod":         "github.com/coredns/coredns " + coreDNSVersion,
 		"../../go.mod":           "github.com/containernetworking/plugins " + pluginsVersion,
 		"../../build/Dockerfile": "@" + pluginsVersion,
 	} {
@@ -45,7 +46,7 @@ func TestProgramsAreBuiltWhereTheyAreRunFrom(t *testing.T) {
 	}
 	for _, run := range []string{
 		c.kubernetes("kube-apiserver"), c.kubernetes("kubelet"), c.kubernetes("kube-proxy"), c.kubernetes("kubectl"),
-		c.containerd("containerd"), c.containerd("ctr"), filepath.Join(c.pluginsDir(), "loopback"),
+		c.containerd("containerd"), c.containerd("ctr"), filepath.Join(c.pluginsDir(), "loopback"), c.coreDNS(),
 	} {
 		if !slices.Contains(built, run) {
 			t.Errorf("%s is not built: %v", run, built)

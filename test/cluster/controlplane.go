@@ -17,6 +17,11 @@ const (
 	clusterCIDR = "10.244.0.0/16"
 	serviceCIDR = "10.96.0.0/16"
 	apiPort     = 6443
+	// apiService is the ClusterIP of the Service kubernetes.default: the first of its range.
+	apiService = "10.96.0.1"
+	// dnsService is that of CoreDNS, by convention the tenth.
+	dnsService    = "10.96.0.10"
+	clusterDomain = "cluster.local"
 )
 
 // controlPlane runs in a network namespace of the underlay.
@@ -34,7 +39,7 @@ func (c controlPlane) server() string { return fmt.Sprintf("https://%s:%d", c.ad
 // start returns when the API server serves. The kubeconfig at place.kubeconfig works
 // from then on.
 func (c controlPlane) start(ctx context.Context, a *authority, nodes []string) error {
-	hosts := []string{c.address.String(), "127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc", "10.96.0.1"}
+	hosts := []string{c.address.String(), "127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc", "kubernetes.default.svc." + clusterDomain, apiService}
 	if err := a.issue("apiserver", "kube-apiserver", []string{"system:masters"}, hosts); err != nil {
 		return err
 	}
@@ -120,6 +125,8 @@ func (c controlPlane) processes(etcd string) []process {
 			"--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction", "--allow-privileged=true",
 			"--kubelet-client-certificate", pki("apiserver.crt"), "--kubelet-client-key", pki("apiserver.key"),
 			"--kubelet-preferred-address-types", "InternalIP",
+			// As before 1.36: what CIDRs such a server took is still in clusters.
+			"--feature-gates", "StrictIPCIDRValidation=false",
 		}},
 		{name: "kube-controller-manager", argv: append([]string{
 			c.kubernetes("kube-controller-manager"), "--kubeconfig", c.kubeconfigOf(controllerManager.file), "--leader-elect=false", "--bind-address", "127.0.0.1",

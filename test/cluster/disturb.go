@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -80,7 +78,7 @@ func (p place) disturb(ctx context.Context, root string, pods int) error {
 
 // holding runs do while a pod of each node pings one of another node, and one of its own,
 // every 10 ms and holds a TCP connection to it.
-func (t trial) holding(ctx context.Context, duration time.Duration, do func(context.Context) error) error {
+func (t trial) holding(ctx context.Context, do func(context.Context) error) error {
 	pods, err := t.list(ctx)
 	if err != nil {
 		return err
@@ -91,58 +89,56 @@ func (t trial) holding(ctx context.Context, duration time.Duration, do func(cont
 			byNode[pod.Spec.NodeName] = append(byNode[pod.Spec.NodeName], pod)
 		}
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	var holds []holding
 	for name, here := range byNode {
 		for other, there := range byNode {
 			from, to := here[0], there[len(there)-1]
-			g.Go(func() error { return t.hold(ctx, duration, from, to, name == other) })
+			b, err := t.inPod(ctx, from, "hold", to.Status.PodIP)
+			if err != nil {
+				return err
+			}
+			defer b.kill()
+			holds = append(holds, holding{b, to, name == other})
 		}
 	}
-	g.Go(func() error {
-		began := time.Now()
-		time.Sleep(500 * time.Millisecond) // the connections are there
-		return errors.Join(do(ctx), underway(began, duration))
-	})
-	return g.Wait()
+	errs := []error{do(ctx)}
+	for _, h := range holds {
+		errs = append(errs, h.end())
+	}
+	return errors.Join(errs...)
 }
 
-// underway fails where what was to be seen under traffic took longer than the traffic.
-func underway(began time.Time, duration time.Duration) error {
-	if took := time.Since(began); took > duration {
-		return fmt.Errorf("it took %s, and pods talked for %s only", took.Round(time.Second), duration)
-	}
-	return nil
+// holding is `pod hold` in a pod, to another one.
+type holding struct {
+	*background
+	to corev1.Pod
+	// same says that both are on one node.
+	same bool
 }
 
-func (t trial) hold(ctx context.Context, duration time.Duration, from, to corev1.Pod, same bool) error {
-	out, err := t.kubectl(ctx, t.cache, nil, "-n", trialNamespace, "exec", from.Name, "--", "/bin/pod", "hold", duration.String(), to.Status.PodIP)
-	if err != nil {
-		return err
-	}
+// end ends it, and fails if anything was lost.
+func (b holding) end() error {
 	var h struct {
 		Pings, Lost, Beats int
 		Slowest            time.Duration
 		Broken             string
 	}
-	if err := json.Unmarshal([]byte(out), &h); err != nil {
+	if err := b.background.end(&h); err != nil {
 		return err
 	}
 	where := "to another node"
-	if same {
+	if b.same {
 		where = "on one node"
 	}
 	progress("  %s: %d pings, %d lost; %d beats of a TCP connection, the slowest %s", where, h.Pings, h.Lost, h.Beats, h.Slowest.Round(time.Millisecond))
 	if h.Lost > 0 || h.Broken != "" {
-		return fmt.Errorf("%s on %s to %s on %s: %d of %d pings lost; connection: %s", from.Name, from.Spec.NodeName, to.Name, to.Spec.NodeName, h.Lost, h.Pings, h.Broken)
+		return fmt.Errorf("%s on %s to %s on %s: %d of %d pings lost; connection: %s", b.pod.Name, b.pod.Spec.NodeName, b.to.Name, b.to.Spec.NodeName, h.Lost, h.Pings, h.Broken)
 	}
 	return nil
 }
 
-// rolloutBound is enough for a roll-out, one node after the other.
-const rolloutBound = 30 * time.Second
-
 func (t trial) rollout(ctx context.Context) error {
-	return t.holding(ctx, rolloutBound, func(ctx context.Context) error {
+	return t.holding(ctx, func(ctx context.Context) error {
 		if _, err := t.sluice(ctx, "rollout", "restart", "ds/sluice"); err != nil {
 			return err
 		}
@@ -160,7 +156,7 @@ func (t trial) withoutAgent(ctx context.Context) error {
 	if err := t.stopAgents(ctx); err != nil {
 		return err
 	}
-	err := t.holding(ctx, 15*time.Second, func(ctx context.Context) error {
+	err := t.holding(ctx, func(ctx context.Context) error {
 		return errors.Join(t.notReady(ctx), t.deleteOne(ctx))
 	})
 	if err := errors.Join(err, t.startAgents(ctx)); err != nil {

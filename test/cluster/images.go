@@ -20,6 +20,7 @@ const (
 	pauseImage  = "sluice.test/pause:1"
 	podImage    = "sluice.test/pod:1"
 	sluiceImage = "sluice.test/sluice:dev"
+	dnsImage    = "sluice.test/coredns:1"
 )
 
 // images are built from bin, where `make build` and this program's Makefile target
@@ -45,6 +46,7 @@ func images(ctx context.Context, c cache, bin string) ([]image, error) {
 		{pauseImage, map[string]string{"/pause": filepath.Join(bin, "sluice-cluster-pause")}, []string{"/pause"}},
 		test,
 		{sluiceImage, sluice, []string{"/usr/local/bin/sluice-agent"}},
+		{dnsImage, map[string]string{"/coredns": c.coreDNS()}, []string{"/coredns"}},
 	}, nil
 }
 

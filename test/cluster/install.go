@@ -19,7 +19,7 @@ func (p place) apply(ctx context.Context, c cache, manifest string, plane contro
 		return err
 	}
 	edited, err := configure(text, map[string]any{
-		"api-server-host": plane.address.String(), "api-server-port": fmt.Sprint(apiPort), "cluster-cidr": clusterCIDR,
+		"api-server-host": plane.address.String(), "api-server-port": fmt.Sprint(apiPort), "cluster-cidr": clusterCIDR, "service-cidr": serviceCIDR,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", manifest, err)

@@ -51,7 +51,7 @@ kubelets and containerds, each in namespaces of its own. It needs root.
 		},
 	}
 	root.PersistentFlags().StringVar(&name, "name", name, "which cluster, where several run on one machine")
-	root.AddCommand(upCommand(&p), downCommand(&p), tryCommand(&p), disturbCommand(&p), rightsCommand(&p), benchCommand(&p), smokeCommand(&p), kubectlCommand(&p), nodeCommand(&p), forwardCommand(), machineCommand(), compareCommand())
+	root.AddCommand(upCommand(&p), downCommand(&p), tryCommand(&p), servicesCommand(&p), policiesCommand(&p), disturbCommand(&p), rightsCommand(&p), benchCommand(&p), smokeCommand(&p), kubectlCommand(&p), nodeCommand(&p), forwardCommand(), machineCommand(), compareCommand())
 	return root
 }
 

@@ -94,7 +94,7 @@ func (t trial) upgrade(ctx context.Context) error {
 
 // rollTo rolls an image out to all nodes while pods talk.
 func (t trial) rollTo(ctx context.Context, image string) error {
-	err := t.holding(ctx, rolloutBound, func(ctx context.Context) error {
+	err := t.holding(ctx, func(ctx context.Context) error {
 		if _, err := t.sluice(ctx, "set", "image", "ds/sluice", "agent="+image); err != nil {
 			return err
 		}

@@ -100,6 +100,10 @@ authentication:
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 cgroupDriver: cgroupfs
 cgroupRoot: %s
+clusterDNS: [` + dnsService + `]
+clusterDomain: ` + clusterDomain + `
+# Pods know of no other servers and domains, whatever this machine's are.
+resolvConf: ""
 enforceNodeAllocatable: []
 failCgroupV1: false
 failSwapOn: false

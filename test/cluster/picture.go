@@ -16,11 +16,14 @@ import (
 var pictures = [][]string{
 	{"ip", "-br", "link"},
 	{"ip", "-4", "route", "show", "table", "all"},
-	{"nft", "--stateless", "list", "ruleset"},
+	{"sh", "-c", nftTables},
 	{"ls", "/run/netns"},
 	{"ovs-vsctl", "list-ports", "br-sluice"},
 	{"ovs-ofctl", "-O", "OpenFlow15", "--no-stats", "--no-names", "dump-flows", "br-sluice"},
 }
+
+// nftTables are all tables but kube-proxy's, which writes them when it likes.
+const nftTables = `nft list tables | grep -v ' kube-proxy$' | while read -r table; do nft --stateless list $table; done`
 
 // picture is a node's network as lines, in an order of their own.
 func (t trial) picture(ctx context.Context, n lab.NodeListing) ([]string, error) {

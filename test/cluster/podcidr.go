@@ -112,7 +112,7 @@ func (t trial) refusedForNoPodCIDR(ctx context.Context, node string) error {
 	if err := t.ensureNamespace(ctx); err != nil {
 		return err
 	}
-	if err := t.createSingle(ctx, node, false); err != nil {
+	if err := t.createSingle(ctx, node); err != nil {
 		return err
 	}
 	return await(ctx, "kubelet to say so", time.Minute, func(ctx context.Context) error {

@@ -21,6 +21,9 @@ func (p place) listing() (*lab.Listing, error) {
 
 // uninstall removes Sluice as its manifests say, and looks for what it left.
 func (t trial) uninstall(ctx context.Context) error {
+	if err := t.removeDNS(ctx, t.cache); err != nil { // no pod may be there
+		return err
+	}
 	manifest := func(name string) string { return filepath.Join(t.root, "build/manifests", name) }
 	for _, args := range [][]string{
 		{"delete", "-f", manifest("sluice.yaml"), "--wait"},
@@ -62,6 +65,9 @@ func (t trial) reinstall(ctx context.Context) error {
 	// Kubelet says that there is no network once it has looked again.
 	time.Sleep(2 * time.Second)
 	if err := t.install(ctx, t.cache, filepath.Join(t.root, "build/manifests/sluice.yaml"), plane, len(listing.Nodes)); err != nil {
+		return err
+	}
+	if err := t.installDNS(ctx, t.cache); err != nil {
 		return err
 	}
 	if err := t.look(ctx); err != nil { // the bridge is another one

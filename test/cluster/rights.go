@@ -190,7 +190,7 @@ func (t trial) lacking(ctx context.Context, node string, taken []kube.Right, loo
 	if err != nil {
 		return status.Started, err
 	}
-	if err := t.single(ctx, node, false); err != nil {
+	if err := t.single(ctx, node); err != nil {
 		return status.Started, err
 	}
 	if look != nil {

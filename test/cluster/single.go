@@ -29,12 +29,12 @@ func (t trial) ensureNamespace(ctx context.Context) error {
 }
 
 // createSingle puts the pod on a node, whatever the node's condition.
-func (t trial) createSingle(ctx context.Context, node string, hostNetwork bool) error {
+func (t trial) createSingle(ctx context.Context, node string) error {
 	grace := int64(1)
 	_, err := t.client.CoreV1().Pods(trialNamespace).Create(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: singleName},
 		Spec: corev1.PodSpec{
-			NodeName: node, HostNetwork: hostNetwork, TerminationGracePeriodSeconds: &grace,
+			NodeName: node, TerminationGracePeriodSeconds: &grace,
 			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			Containers:  []corev1.Container{{Name: "pod", Image: podImage}},
 		},
@@ -43,8 +43,8 @@ func (t trial) createSingle(ctx context.Context, node string, hostNetwork bool) 
 }
 
 // single puts the pod on a node, and returns when it is Ready.
-func (t trial) single(ctx context.Context, node string, hostNetwork bool) error {
-	if err := t.createSingle(ctx, node, hostNetwork); err != nil {
+func (t trial) single(ctx context.Context, node string) error {
+	if err := t.createSingle(ctx, node); err != nil {
 		return err
 	}
 	return t.singleReady(ctx)

@@ -52,16 +52,46 @@ func (p place) prove(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	var watch stopwatch
 	if o.noPodCIDRs {
+		var watch stopwatch
 		if err := watch.phase("no podCIDRs: it is said; given by hand: nodes Ready", func() error { return t.podCIDRs(ctx) }); err != nil {
 			return err
 		}
+		return p.try(ctx, 4, false)
 	}
 	if o.kubeProxy {
-		if err := watch.phase("the API server answers by its Service", func() error { return t.services(ctx) }); err != nil {
-			return err
-		}
+		return t.services(ctx)
 	}
-	return p.try(ctx, 4, false)
+	return t.brief(ctx)
+}
+
+// brief is of each trial what takes little time, with pods that are deleted once.
+func (t trial) brief(ctx context.Context) error {
+	t.pods = 4
+	if err := t.look(ctx); err != nil {
+		return err
+	}
+	return inTurn(ctx, []phase{
+		{"pods Running and Ready", t.create},
+		{"each pod tries each, its node, the API, outside", t.reach},
+		{"logs, exec, port-forward", t.streams},
+		{"Deployments, DaemonSets and their Services", func(ctx context.Context) error {
+			return errors.Join(t.createServices(ctx), t.createPolicied(ctx))
+		}},
+		{"names, and what they lead to", t.names},
+		{"environment", t.environment},
+		{"from everywhere to everywhere", t.cells},
+		{"policies", func(ctx context.Context) error {
+			for _, step := range policySteps {
+				if step.long {
+					continue
+				}
+				if err := t.policyStep(ctx, step); err != nil {
+					return fmt.Errorf("%s: %w", step.name, err)
+				}
+			}
+			return nil
+		}},
+		{"pods deleted, nothing left on the nodes", t.delete},
+	})
 }

@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,28 +112,15 @@ func (p place) try(ctx context.Context, pods int, keep bool) error {
 	if err := t.look(ctx); err != nil {
 		return err
 	}
-	var watch stopwatch
-	phases := []struct {
-		name string
-		do   func(context.Context) error
-	}{
+	phases := []phase{
 		{"pods Running and Ready", t.create},
 		{"each pod tries each, its node, the API, outside", t.reach},
 		{"logs, exec, port-forward", t.streams},
 	}
 	if !keep {
-		phases = append(phases, struct {
-			name string
-			do   func(context.Context) error
-		}{"pods deleted, nothing left on the nodes", t.delete})
+		phases = append(phases, phase{"pods deleted, nothing left on the nodes", t.delete})
 	}
-	for _, phase := range phases {
-		if err := watch.phase(phase.name, func() error { return phase.do(ctx) }); err != nil {
-			return err
-		}
-	}
-	progress("\n%s\n", &watch)
-	return nil
+	return inTurn(ctx, phases)
 }
 
 func (t trial) create(ctx context.Context) error {
@@ -209,14 +196,8 @@ func (t trial) reach(ctx context.Context) error {
 	g.SetLimit(4)
 	for i, pod := range pods {
 		g.Go(func() error {
-			args := append([]string{"-n", trialNamespace, "exec", pod.Name, "--", "/bin/pod", "try"}, targets...)
-			args = append(args, "icmp:"+pod.Status.HostIP)
-			out, err := t.kubectl(ctx, t.cache, nil, args...)
+			results, err := t.tryFrom(ctx, trialNamespace, pod.Name, append(slices.Clip(targets), "icmp:"+pod.Status.HostIP)...)
 			if err != nil {
-				return err
-			}
-			var results []lab.ProbeResult
-			if err := json.Unmarshal([]byte(out), &results); err != nil {
 				return err
 			}
 			tried[i] = len(results)

@@ -43,7 +43,7 @@ func (t trial) twins(ctx context.Context) (err error) {
 		ObjectMeta: metav1.ObjectMeta{Name: twinName},
 		Spec:       corev1.NodeSpec{PodCIDR: s.podCIDR, PodCIDRs: []string{s.podCIDR}},
 	}
-	err = t.holding(ctx, twinBound, func(ctx context.Context) error {
+	err = t.holding(ctx, func(ctx context.Context) error {
 		if _, err := t.client.CoreV1().Nodes().Create(ctx, twin, metav1.CreateOptions{}); err != nil {
 			return err
 		}

@@ -49,6 +49,24 @@ func (s *stopwatch) phase(name string, do func() error) error {
 	return nil
 }
 
+// phase is a part of something long.
+type phase struct {
+	name string
+	do   func(context.Context) error
+}
+
+// inTurn goes through the phases until one fails, and prints how long each took.
+func inTurn(ctx context.Context, phases []phase) error {
+	var watch stopwatch
+	for _, p := range phases {
+		if err := watch.phase(p.name, func() error { return p.do(ctx) }); err != nil {
+			return err
+		}
+	}
+	progress("\n%s\n", &watch)
+	return nil
+}
+
 func (s *stopwatch) String() string {
 	return strings.Join(append(s.lines, fmt.Sprintf("%-46s %6.1f s", "all", time.Since(s.began).Seconds())), "\n")
 }
@@ -123,6 +141,11 @@ func (p place) up(ctx context.Context, o options) error {
 	}
 	if err != nil {
 		return err
+	}
+	if !o.bare && !o.noPodCIDRs {
+		if err := watch.phase("CoreDNS answers", func() error { return p.installDNS(ctx, c) }); err != nil {
+			return err
+		}
 	}
 	progress("\n%s\n", &watch)
 	return nil

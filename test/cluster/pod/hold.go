@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -30,9 +32,28 @@ type held struct {
 	Broken string `json:"broken,omitempty"`
 }
 
+func holdUntilEOF(ctx context.Context, to string) error {
+	address, err := netip.ParseAddr(to)
+	if err != nil {
+		return err
+	}
+	h, err := hold(untilEOF(ctx), address)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(h)
+}
+
 // hold pings a pod and keeps a TCP connection to it in use, until ctx ends.
-func hold(ctx context.Context, address netip.Addr) held {
+func hold(ctx context.Context, address netip.Addr) (held, error) {
 	var h held
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(address, echoPort).String())
+	if err != nil {
+		return h, err
+	}
+	defer conn.Close()
+	begun()
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		ticker := time.NewTicker(beat)
@@ -47,21 +68,15 @@ func hold(ctx context.Context, address netip.Addr) held {
 		}
 	})
 	wait.Go(func() {
-		if err := h.beats(ctx, netip.AddrPortFrom(address, echoPort)); err != nil {
+		if err := h.beats(ctx, conn); err != nil {
 			h.Broken = err.Error()
 		}
 	})
 	wait.Wait()
-	return h
+	return h, nil
 }
 
-func (h *held) beats(ctx context.Context, to netip.AddrPort) error {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", to.String())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
+func (h *held) beats(ctx context.Context, conn net.Conn) error {
 	for ctx.Err() == nil {
 		began := time.Now()
 		conn.SetDeadline(began.Add(30 * time.Second))

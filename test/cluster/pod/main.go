@@ -1,7 +1,8 @@
 // Command pod is what runs in the test cluster's pods: it serves by HTTP, TCP and UDP,
 // and tries whether it reaches others. `serve` answers with the host name, which in a
-// pod is the pod's name; `try` takes targets, as protocol:address[:port]; `hold` keeps
-// a connection for a while and tells what it went through.
+// pod is the pod's name; `try` takes targets, as protocol:host[:port]; `hold` keeps a
+// connection and `load` opens many, until their standard input ends, and both tell what they
+// went through.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -42,40 +44,48 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "serve":
-		return serve(ctx)
-	case len(args) == 3 && args[0] == "hold":
-		return holdFor(ctx, args[1], args[2])
+		return serve(ctx, &sessions{})
+	case len(args) == 2 && args[0] == "serve" && args[1] == "--drain":
+		s := &sessions{quiet: drainQuiet}
+		return serve(s.drained(ctx), s)
+	case len(args) == 2 && args[0] == "hold":
+		return holdUntilEOF(ctx, args[1])
+	case len(args) == 3 && args[0] == "load":
+		return loadUntilEOF(ctx, args[1], args[2])
 	case len(args) > 1 && args[0] == "try":
 		return json.NewEncoder(os.Stdout).Encode(tryAll(ctx, args[1:]))
 	}
-	return errors.New("usage: pod serve | pod try PROTOCOL:ADDRESS[:PORT]... | pod hold DURATION ADDRESS")
+	return errors.New("usage: pod serve [--drain] | pod try PROTOCOL:HOST[:PORT]... | pod hold ADDRESS | pod load HOST:TCP-PORT HOST:UDP-PORT")
 }
 
-func holdFor(ctx context.Context, duration, to string) error {
-	bound, err := time.ParseDuration(duration)
-	if err != nil {
-		return err
-	}
-	address, err := netip.ParseAddr(to)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	defer cancel()
-	return json.NewEncoder(os.Stdout).Encode(hold(ctx, address))
+// untilEOF ends with ctx or when the standard input does: who has started the program in a
+// pod has seen enough.
+func untilEOF(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	return ctx
 }
 
-func serve(ctx context.Context) error {
+// begun is written when what the program does until EOF is under way.
+func begun() { fmt.Println("begun") }
+
+func serve(ctx context.Context, s *sessions) error {
 	name, err := os.Hostname()
 	if err != nil {
 		return err
 	}
-	web := &http.Server{Addr: httpAddress, ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, name)
-	})}
-	failed := make(chan error, 2)
+	listener, err := net.Listen("tcp", fmt.Sprint(":", sessionPort))
+	if err != nil {
+		return err
+	}
+	web := &http.Server{Addr: httpAddress, ReadHeaderTimeout: 5 * time.Second, Handler: newHealth(name)}
+	failed := make(chan error, 3)
 	go func() { failed <- web.ListenAndServe() }()
 	go func() { failed <- echo(ctx) }()
+	go func() { failed <- s.serve(ctx, listener, name) }()
 	context.AfterFunc(ctx, func() { web.Close() })
 	fmt.Println(name, "serves")
 	err = lab.Serve{Answer: name, Listen: []string{listenTCP, listenUDP}}.Run(ctx, func() {})
@@ -115,6 +125,8 @@ func try(ctx context.Context, target string) lab.ProbeResult {
 
 func attempt(ctx context.Context, protocol, to string) (string, error) {
 	switch protocol {
+	case "dns":
+		return lookUp(ctx, to)
 	case "icmp":
 		address, err := netip.ParseAddr(to)
 		if err != nil {
@@ -122,7 +134,7 @@ func attempt(ctx context.Context, protocol, to string) (string, error) {
 		}
 		return lab.Try(ctx, protocol, netip.AddrPortFrom(address, 0))
 	case "tcp", "udp":
-		address, err := netip.ParseAddrPort(to)
+		address, err := resolve(ctx, to)
 		if err != nil {
 			return "", err
 		}
@@ -130,7 +142,7 @@ func attempt(ctx context.Context, protocol, to string) (string, error) {
 	case "http":
 		return get(ctx, "http://"+to+"/")
 	}
-	return "", fmt.Errorf("protocol %q: expected icmp, tcp, udp or http", protocol)
+	return "", fmt.Errorf("protocol %q: expected dns, icmp, tcp, udp or http", protocol)
 }
 
 func get(ctx context.Context, url string) (string, error) {
