@@ -137,6 +137,9 @@ func (r *Resolver) Resolve(s state.State) Result {
 			m.result = before[0].result
 		} else {
 			m.result = resolve(m, here, hash)
+			if known && reflect.DeepEqual(m.result, before[0].result) {
+				m.result = before[0].result // what has changed means nothing here
+			}
 			regrouped = regrouped || !known || !slices.Equal(before[0].result.groups, m.result.groups)
 		}
 		next = append(next, m)
