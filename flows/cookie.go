@@ -164,6 +164,9 @@ const (
 	RuleRefusal
 	RuleHairpin
 	RuleHostPort
+	RuleAffinity
+	RuleStay
+	RuleLearned
 )
 
 // PolicyRule is the rule of an OwnerPolicy's cookie: spec.ingress[index] or
@@ -237,6 +240,9 @@ var ruleWords = map[Rule]string{
 	RuleRefusal:      "tells that nobody serves",
 	RuleHairpin:      "goes back by the port that it came from, with its source translated",
 	RuleHostPort:     "leads from a port of its node to the pod",
+	RuleAffinity:     "goes to the backend that the client has, or is given one",
+	RuleStay:         "goes to this backend, and the client's next connections do",
+	RuleLearned:      "the client has this backend",
 	RuleSpeaksNS:     "asks for a neighbour in its own name",
 	RuleRouterND:     "asks for the virtual router: the agent answers",
 	RuleOtherND:      "dropped: asks for a neighbour that is not the virtual router",

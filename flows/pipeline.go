@@ -31,6 +31,8 @@ const (
 	Policies   TableID = 18
 	Addresses  TableID = 19
 	Identities TableID = 20
+	Affinity   TableID = 21
+	Backends   TableID = 22
 )
 
 // Table is a table of the pipeline. Name is what Open vSwitch shows with
@@ -67,6 +69,8 @@ var Pipeline = []Table{
 	{Policies, "policies", "subroutine: the rules of policy reg3, verdict in reg4", true},
 	{Addresses, "addresses", "subroutine: the other end's address -> label set", true},
 	{Identities, "identities", "subroutine: label set -> identity", true},
+	{Affinity, "affinity", "subroutine: the backend that a Service with affinity has given to this client; learned by the switch", true},
+	{Backends, "backends", "a Service with affinity: give the backend of reg2, or if it is none, one of the group's; learn it", true},
 }
 
 // TableNames maps every number that has a name to it, for OVSDB's Flow_Table rows.

@@ -5,6 +5,7 @@ package flows
 //	reg0   bit 0      the packet comes from a local pod
 //	       bit 1      an answer made by the agent itself (not built yet)
 //	reg1   0..31      OpenFlow port by which the packet leaves
+//	reg2   0..31      backend that a Service with affinity gives, 0 again behind the translation
 //	reg3   0..31      policy being called
 //	reg4   0..31      verdict so far
 //	reg5   bit 0      a reply; bit 1: the connection is known; bit 2: a new one, and judged;
@@ -19,6 +20,8 @@ const (
 	RegOrigin = Reg0
 	// RegOutput holds the output port.
 	RegOutput = Reg1
+	// RegBackend holds a backend's number among a port's, and 1.
+	RegBackend = Reg2
 	// RegPolicy holds the number of the policy's block being called.
 	RegPolicy = Reg3
 	// RegVerdict holds a Verdict.

@@ -26,6 +26,11 @@ func tablesOf(set []*render.Owned) tables {
 	return tables{flows: r.Flows(), groups: r.Groups()}
 }
 
+// learned tells whether the switch has made the flow by itself.
+func learned(f flows.Flow) bool {
+	return f.Table == flows.Affinity && f.Cookie.Kind() == flows.OwnerLearned
+}
+
 // dump reads what the switch holds.
 func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
 	entries, err := sw.Dump(ctx)
@@ -45,7 +50,7 @@ func (t *tables) take(entries []openflow.Entry) {
 	t.flows = make([]flows.Flow, 0, len(entries))
 	for _, e := range entries {
 		switch {
-		case e.Flow.Cookie.Kind() == flows.OwnerLearned:
+		case learned(e.Flow):
 		case e.Strange != "":
 			t.strange = append(t.strange, e)
 		default:

@@ -189,7 +189,7 @@ func (r *Reconciler) open(ctx context.Context) error {
 // forgets, it does itself.
 func (r *Reconciler) follow(events <-chan openflow.FlowEvent) {
 	for e := range events {
-		if e.Kind == openflow.FlowsOwn || e.Flow.Cookie.Kind() == flows.OwnerLearned {
+		if e.Kind == openflow.FlowsOwn || learned(e.Flow) {
 			continue
 		}
 		select {

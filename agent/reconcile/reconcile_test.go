@@ -83,7 +83,7 @@ func TestWhatTheSwitchLearnedIsNoDrift(t *testing.T) {
 	r := reconciler(sw)
 	a := owned("a", flow(0, 1))
 	apply(t, r, reconcile.Trust, a)
-	learned := flow(7, 5)
+	learned := flow(uint32(flows.Affinity), 5)
 	learned.Cookie = flows.Owner{Kind: flows.OwnerLearned, Name: "10.0.0.1:80"}.Cookie(0)
 	sw.flows[learned.Key()] = learned
 	apply(t, r, reconcile.LookAtAll, a)
@@ -93,7 +93,7 @@ func TestWhatTheSwitchLearnedIsNoDrift(t *testing.T) {
 }
 
 func TestWhatOthersDoIsNoticed(t *testing.T) {
-	learned := flows.Flow{Cookie: flows.Owner{Kind: flows.OwnerLearned}.Cookie(0)}
+	learned := flows.Flow{Table: flows.Affinity, Cookie: flows.Owner{Kind: flows.OwnerLearned}.Cookie(0)}
 	for _, c := range []struct {
 		event   openflow.FlowEvent
 		noticed bool

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/agent/source/manifests"
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/claims"
 	"github.com/sluice-cni/sluice/flows/service"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -70,7 +72,9 @@ type servicePort struct {
 	// Addresses are the virtual ones, with the port.
 	Addresses []netip.AddrPort `json:"addresses"`
 	// Topology says whether the backends' hints are used, and why not.
-	Topology string           `json:"topology,omitempty"`
+	Topology string `json:"topology,omitempty"`
+	// Affinity is for how many seconds a client's new connections go to the backend of its last.
+	Affinity int32            `json:"affinity,omitempty"`
 	Backends []serviceBackend `json:"backends"`
 }
 
@@ -109,7 +113,7 @@ func reportServices(ctx context.Context, client *api.Client, files []string, nod
 }
 
 // servicesState is the state that is asked about, and what the switch has counted, if one is asked.
-func servicesState(ctx context.Context, client *api.Client, files []string, node string) (s state.State, counters map[uint32]map[uint32]uint64, err error) {
+func servicesState(ctx context.Context, client *api.Client, files []string, node string) (s state.State, counters *counters, err error) {
 	if len(files) > 0 {
 		c, err := manifests.Read(files...)
 		if err != nil {
@@ -124,15 +128,53 @@ func servicesState(ctx context.Context, client *api.Client, files []string, node
 	if s, err = runningState(ctx, client); err != nil {
 		return s, nil, fmt.Errorf("%w\n-f DIR|FILE asks YAML alone, without an agent", err)
 	}
-	counters, err = client.Groups(ctx)
+	counters, err = readCounters(ctx, client, s)
 	return s, counters, err
 }
 
-func lineOf(svc *service.Service, all service.Result, counters map[uint32]map[uint32]uint64) serviceLine {
+// counters are what a switch has counted: packets of buckets, and of the flows of the table backends.
+type counters struct {
+	groups map[uint32]map[uint32]uint64
+	flows  map[string]uint64
+}
+
+func readCounters(ctx context.Context, client *api.Client, s state.State) (*counters, error) {
+	c := counters{flows: map[string]uint64{}}
+	var err error
+	if c.groups, err = client.Groups(ctx); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(s.Services, func(o state.Service) bool { return o.Affinity > 0 }) {
+		return &c, nil
+	}
+	list, err := client.Flows(ctx)
+	for _, f := range list {
+		if f.Table == int(flows.Backends) {
+			c.flows[f.Text] = f.Packets
+		}
+	}
+	return &c, err
+}
+
+// given is how many connections to a port's virtual addresses a backend was given.
+func (c counters) given(p service.Port, b service.Backend, givers map[service.Translation][]service.Giver) (n uint64) {
+	seen := map[service.Giver]bool{}
+	for _, a := range p.Addresses {
+		for _, g := range givers[service.Translation{Frontend: service.Frontend{Address: a, Protocol: p.Protocol, Port: p.Port}, Backend: b.Address}] {
+			if !seen[g] { // several addresses have one group
+				seen[g] = true
+				n += c.groups[g.Group][g.Bucket] + c.flows[g.Flow]
+			}
+		}
+	}
+	return n
+}
+
+func lineOf(svc *service.Service, all service.Result, counters *counters) serviceLine {
 	line := serviceLine{Service: svc.Name(), Ports: []servicePort{}}
-	buckets := svc.Buckets(all.Numbers)
+	givers := svc.Givers(all.Numbers)
 	for _, p := range svc.Ports {
-		port := servicePort{Name: p.Name, Protocol: p.Protocol, Topology: p.Topology, Backends: []serviceBackend{}}
+		port := servicePort{Name: p.Name, Protocol: p.Protocol, Topology: p.Topology, Affinity: p.Affinity, Backends: []serviceBackend{}}
 		for _, a := range p.Addresses {
 			port.Addresses = append(port.Addresses, netip.AddrPortFrom(a, p.Port))
 		}
@@ -142,10 +184,7 @@ func lineOf(svc *service.Service, all service.Result, counters map[uint32]map[ui
 				backend.Pod = b.Endpoint.PodNamespace + "/" + b.Endpoint.PodName
 			}
 			if counters != nil && b.Used() && len(p.Addresses) > 0 {
-				n := uint64(0)
-				for _, at := range buckets[service.Translation{Frontend: service.Frontend{Address: p.Addresses[0], Protocol: p.Protocol, Port: p.Port}, Backend: b.Address}] {
-					n += counters[at.Group][at.Bucket]
-				}
+				n := counters.given(p, b, givers)
 				backend.Connections = &n
 			}
 			port.Backends = append(port.Backends, backend)
@@ -173,6 +212,9 @@ func (r servicesReport) print(out io.Writer) error {
 			p.print(w, s.Service)
 			if p.Topology != "" && len(p.Addresses) > 0 {
 				notes = append(notes, fmt.Sprintf("%s %s: %s", s.Service, p.address(), p.Topology))
+			}
+			if p.Affinity > 0 && len(p.Addresses) > 0 {
+				notes = append(notes, fmt.Sprintf("%s %s: a client stays with its backend for %d s after each new connection", s.Service, p.address(), p.Affinity))
 			}
 		}
 		for _, l := range s.Lost {

@@ -54,11 +54,16 @@ func (r Result) Groups() []flows.Group {
 	return out
 }
 
-// Owners leads from a cookie without its rule to the object.
+// Owners leads from a cookie without its rule to the object, and from that of what the switch learns
+// for a Service.
 func (r Result) Owners() map[flows.Cookie]flows.Owner {
 	out := make(map[flows.Cookie]flows.Owner, len(r.Set))
 	for _, o := range r.Set {
 		out[o.Owner.Cookie(0)] = o.Owner
+		if o.Owner.Kind == flows.OwnerService {
+			learned := flows.Owner{Kind: flows.OwnerLearned, Name: o.Owner.Name}
+			out[learned.Cookie(0)] = learned
+		}
 	}
 	return out
 }

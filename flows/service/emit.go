@@ -71,11 +71,16 @@ func (s *Service) Tables(numbers Numbers) ([]flows.Flow, []flows.Group) {
 		groups = append(groups, p.groups(used, own)...)
 		port, _ := flows.DstPort(p.Protocol.Number())
 		for _, a := range p.Addresses {
-			out = append(out, flows.Flow{
+			f := flows.Flow{
 				Table: flows.Service, Priority: prioPort, Cookie: owner.Cookie(flows.RuleServe),
 				Match:   flows.Match{}.Dst(netip.PrefixFrom(a, a.BitLen())).Proto(p.Protocol.Number()).Is(port, flows.Uint(uint64(p.Port))),
 				Actions: []flows.Action{flows.ToGroup{Group: own[0]}},
-			})
+			}
+			if p.Affinity > 0 {
+				out = append(out, p.affinity(owner, f)...)
+				f.Actions = []flows.Action{flows.Resubmit{Table: flows.Affinity}, flows.Goto{Table: flows.Backends}}
+			}
+			out = append(out, f)
 		}
 	}
 	flows.Sort(out)

@@ -117,6 +117,9 @@ func (p Port) buckets(backends []netip.AddrPort) []flows.Bucket {
 	out := make([]flows.Bucket, len(backends))
 	for i, b := range backends {
 		out[i] = flows.Bucket{ID: numbers[i], Weight: weight, Actions: []flows.Action{p.translate(b)}}
+		if p.Affinity > 0 {
+			out[i].Actions = stay(numbers[i])
+		}
 	}
 	return out
 }

@@ -21,7 +21,7 @@ type Translation struct {
 // there too.)
 func Translations(list []flows.Flow, groups []flows.Group) map[Translation]bool {
 	out := map[Translation]bool{}
-	eachBucket(list, groups, func(t Translation, _ Bucket) {
+	eachGiver(list, groups, func(t Translation, _ Giver) {
 		if t.Protocol == state.UDP {
 			out[t] = true
 		}
@@ -29,19 +29,24 @@ func Translations(list []flows.Flow, groups []flows.Group) map[Translation]bool 
 	return out
 }
 
-// Bucket names a bucket of a group.
-type Bucket struct{ Group, Bucket uint32 }
+// Giver is where a switch gives connections to a backend, and counts them: a bucket of a group, or a
+// flow of the table backends.
+type Giver struct {
+	Group, Bucket uint32
+	// Flow is the flow as it is written; empty for a bucket.
+	Flow string
+}
 
-// Buckets are those by which the Service's tables give connections to each backend.
-func (s *Service) Buckets(numbers Numbers) map[Translation][]Bucket {
-	out := map[Translation][]Bucket{}
+// Givers are those by which the Service's tables give connections to each backend.
+func (s *Service) Givers(numbers Numbers) map[Translation][]Giver {
+	out := map[Translation][]Giver{}
 	list, groups := s.Tables(numbers)
-	eachBucket(list, groups, func(t Translation, b Bucket) { out[t] = append(out[t], b) })
+	eachGiver(list, groups, func(t Translation, g Giver) { out[t] = append(out[t], g) })
 	return out
 }
 
-// eachBucket visits the buckets that translate what flows of the table service give to groups.
-func eachBucket(list []flows.Flow, groups []flows.Group, visit func(Translation, Bucket)) {
+// eachGiver visits what translates connections to virtual addresses.
+func eachGiver(list []flows.Flow, groups []flows.Group, visit func(Translation, Giver)) {
 	byID := make(map[uint32]*flows.Group, len(groups))
 	for i := range groups {
 		byID[groups[i].ID] = &groups[i]
@@ -51,7 +56,11 @@ func eachBucket(list []flows.Flow, groups []flows.Group, visit func(Translation,
 		if !ok {
 			continue
 		}
-		walkGroups(f.Actions, Bucket{}, byID, nestedMost, func(backend netip.AddrPort, b Bucket) { visit(Translation{front, backend}, b) })
+		in := Giver{}
+		if f.Table == flows.Backends {
+			in.Flow = f.String()
+		}
+		walkGroups(f.Actions, in, byID, nestedMost, func(backend netip.AddrPort, g Giver) { visit(Translation{front, backend}, g) })
 	}
 }
 
@@ -60,9 +69,9 @@ const nestedMost = 4
 
 var frontendPorts = map[flows.Field]state.Protocol{flows.TCPDst: state.TCP, flows.UDPDst: state.UDP, flows.SCTPDst: state.SCTP}
 
-// frontend is the virtual address and port that a flow of the table service is of.
+// frontend is the virtual address and port that a flow of the table service, or backends, is of.
 func frontend(f flows.Flow) (front Frontend, ok bool) {
-	if f.Table != flows.Service {
+	if f.Table != flows.Service && f.Table != flows.Backends {
 		return front, false
 	}
 	for _, t := range f.Match {
@@ -80,8 +89,8 @@ func frontend(f flows.Flow) (front Frontend, ok bool) {
 }
 
 // walkGroups visits the backends that actions translate to, themselves or by way of groups. In is
-// the bucket that the actions are in.
-func walkGroups(actions []flows.Action, in Bucket, groups map[uint32]*flows.Group, deep int, visit func(netip.AddrPort, Bucket)) {
+// what the actions are in.
+func walkGroups(actions []flows.Action, in Giver, groups map[uint32]*flows.Group, deep int, visit func(netip.AddrPort, Giver)) {
 	for _, a := range actions {
 		switch a := a.(type) {
 		case flows.CT:
@@ -96,7 +105,7 @@ func walkGroups(actions []flows.Action, in Bucket, groups map[uint32]*flows.Grou
 				continue
 			}
 			for _, b := range g.Buckets {
-				walkGroups(b.Actions, Bucket{g.ID, b.ID}, groups, deep-1, visit)
+				walkGroups(b.Actions, Giver{Group: g.ID, Bucket: b.ID}, groups, deep-1, visit)
 			}
 		}
 	}

@@ -68,15 +68,20 @@ func newNode(t *testing.T) *node {
 	for i, name := range []string{"a", "b", "c"} {
 		n.pod(name, uint32(i+2))
 	}
+	n.ovs.Do(func() { n.host = host.New(slog.New(slog.DiscardHandler)) })
+	n.reconciler()
+	t.Cleanup(func() { n.rec.Close() })
+	n.put()
+	return n
+}
+
+// reconciler makes one that knows nothing of what another has put in.
+func (n *node) reconciler() {
 	n.ovs.Do(func() {
 		n.rec = reconcile.New(func(ctx context.Context) (openflow.Switch, error) {
 			return openflow.Dial(ctx, n.ovs.MgmtSocket(render.Bridge), nil)
 		}, slog.New(slog.DiscardHandler))
-		n.host = host.New(slog.New(slog.DiscardHandler))
 	})
-	t.Cleanup(n.rec.Close)
-	n.put()
-	return n
 }
 
 // pod makes a pod with the addresses 10.244.1.I and fd00:1::I.
