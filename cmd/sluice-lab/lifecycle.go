@@ -57,7 +57,7 @@ namespace/name. Without -f there are two pods on each node.`,
 	flags.IntVar(&options.MTU, "mtu", lab.DefaultMTU, "the MTU of the network between the nodes")
 	flags.StringVar(&options.BinDir, "bin-dir", "", "where sluice-agent and sluice-cni are; default: beside this program")
 	flags.BoolVar(&options.KeepFailed, "keep-failed", false, "leave a lab that does not come up as it is, to look at it")
-	flags.DurationVar(&options.Timeout, "timeout", lab.DefaultTimeout, "how long to wait for agents")
+	timeoutFlag(cmd, &options.Timeout)
 	return cmd
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +29,7 @@ Agents that were killed by "sluice-lab kill" are not waited for.`,
 			if err != nil {
 				return err
 			}
-			opened.Timeout = timeout
+			opened.Timeout = cmp.Or(timeout, opened.Timeout)
 			objects, err := lab.ReadObjects(files, cmd.InOrStdin())
 			if err != nil {
 				return err
@@ -57,7 +59,7 @@ with the pods on it; a Namespace goes with all that is in it.`,
 			if err != nil {
 				return err
 			}
-			opened.Timeout = timeout
+			opened.Timeout = cmp.Or(timeout, opened.Timeout)
 			objects, err := lab.ReadObjects(files, cmd.InOrStdin())
 			if err != nil {
 				return err
@@ -82,5 +84,5 @@ with the pods on it; a Namespace goes with all that is in it.`,
 }
 
 func timeoutFlag(cmd *cobra.Command, timeout *time.Duration) {
-	cmd.Flags().DurationVar(timeout, "timeout", lab.DefaultTimeout, "how long to wait for agents")
+	cmd.Flags().DurationVar(timeout, "timeout", 0, fmt.Sprintf("how long to wait for agents (default %v, longer on a busy machine)", lab.DefaultTimeout))
 }

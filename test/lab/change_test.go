@@ -238,6 +238,6 @@ func TestApplySaysWhatItWaitsFor(t *testing.T) {
 	if err := os.Remove(bad); err != nil {
 		t.Fatal(err)
 	}
-	l.Timeout = lab.DefaultTimeout
+	l.Timeout = slow.Bound(lab.DefaultTimeout)
 	apply(t, l, `{apiVersion: v1, kind: Namespace, metadata: {name: latest}}`)
 }

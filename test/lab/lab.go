@@ -15,8 +15,8 @@ import (
 	"github.com/sluice-cni/sluice/test/slow"
 )
 
-// DefaultTimeout bounds how long a command waits for the agents.
-var DefaultTimeout = slow.Bound(30 * time.Second)
+// DefaultTimeout bounds how long a command waits for the agents; on a slow or busy machine it waits longer.
+const DefaultTimeout = 30 * time.Second
 
 // Options say what lab to start. The zero value is a lab of two nodes.
 type Options struct {
@@ -88,7 +88,7 @@ func handle(name string, timeout time.Duration, out io.Writer) (*Lab, error) {
 		return nil, errors.New("must be root: a lab is made of network namespaces")
 	}
 	if timeout == 0 {
-		timeout = DefaultTimeout
+		timeout = slow.Bound(DefaultTimeout)
 	}
 	if out == nil {
 		out = io.Discard
