@@ -12,9 +12,10 @@ import (
 // none takes hold of it. One pass at a time.
 type keeper struct {
 	// base is the list that index is of: where the attachments' pods are in it.
-	base  []state.Pod
-	index map[podName]int
-	last  map[attached]state.Pod
+	base        []state.Pod
+	attachments []state.Attachment
+	index       map[podName]int
+	last        map[attached]state.Pod
 	// gone are those that base lacks, whole is base with them.
 	gone, whole []state.Pod
 	// recall are the pods that this agent's predecessor knew last; it is asked once, if an
@@ -60,6 +61,12 @@ func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.P
 
 // find makes the index: of the pods of attachments only, which are few.
 func (k *keeper) find(now []state.Pod, attachments []state.Attachment) {
+	if sameSlice(now, k.base) && slices.EqualFunc(attachments, k.attachments, func(a, b state.Attachment) bool {
+		return a.PodName == b.PodName && a.PodNamespace == b.PodNamespace
+	}) {
+		return
+	}
+	k.attachments = attachments
 	k.index = make(map[podName]int, len(attachments))
 	for _, a := range attachments {
 		k.index[podName{a.PodNamespace, a.PodName}] = -1

@@ -166,7 +166,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 			p.hostSide = newHostSide(s)
 		}
 		p.state, p.result = s, a.renderer.Render(s)
-		a.judgesAnew = a.judgesAnew || judgesOtherwise(before, p.result.Set)
+		a.judgesAnew = max(a.judgesAnew, judgesOtherwise(before, p.result.Set))
 		a.servicesAnew = true
 	}
 	a.recallForget(ovsdb)
@@ -180,10 +180,8 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 		return err
 	}
 	a.judgeForget(s.Facts.Datapath, p.result.Services)
-	if a.judgesAnew {
-		a.judgesAnew = false
-		a.purger.kick(s.Facts.Datapath)
-	}
+	a.purger.kick(s.Facts.Datapath, a.judgesAnew)
+	a.judgesAnew = nothingAnew
 	return a.restore.keep(ctx, ovsdb, connection, arms(s.Facts, ovsdb))
 }
 

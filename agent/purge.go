@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/sluice-cni/sluice/flows"
@@ -20,12 +21,27 @@ import (
 type purger struct {
 	log *slog.Logger
 	ovs appctl.Client
-	// kicks has the datapath_type of the bridge that has changed.
-	kicks chan string
+	mu  sync.Mutex
+	// datapath is the type of the bridge that has changed; wanted are the changes whose purge is due.
+	datapath string
+	wanted   [2]bool
+	kicks    chan struct{}
 }
 
+// anew is what has changed of what policies say.
+type anew int
+
 const (
-	// purgeEvery is how often the cache is emptied at most: each packet after it costs an upcall.
+	nothingAnew anew = iota
+	// peersAnew: who the other ends are. In a large cluster that is always so.
+	peersAnew
+	// policiesAnew: policies, or whom they select.
+	policiesAnew
+)
+
+const (
+	// purgeEvery is how often the cache is emptied at most for either kind of change: each packet after it
+	// costs an upcall. Peers that come and go keep no policy waiting.
 	purgeEvery = time.Second
 	purgeBound = 10 * time.Second
 	// purgeFrom is how many cached flows the kernel's datapath must have: fewer the
@@ -34,41 +50,21 @@ const (
 )
 
 func newPurger(runDir string, log *slog.Logger) *purger {
-	return &purger{log: log, ovs: appctl.Client{RunDir: runDir}, kicks: make(chan string, 1)}
+	return &purger{log: log, ovs: appctl.Client{RunDir: runDir}, kicks: make(chan struct{}, 1)}
 }
 
-// judgesOtherwise tells whether two sets differ in what policies say.
-func judgesOtherwise(before, after []*render.Owned) bool {
-	for len(before) > 0 || len(after) > 0 {
-		switch c := compareHeads(before, after); {
-		case c == 0:
-			if before[0] != after[0] && (judges(before[0]) || judges(after[0])) {
-				return true
-			}
-			before, after = before[1:], after[1:]
-		case c < 0:
-			if judges(before[0]) {
-				return true
-			}
-			before = before[1:]
+// judgesOtherwise tells in what two sets differ of what policies say.
+func judgesOtherwise(before, after []*render.Owned) (what anew) {
+	flows.EachChange(before, after, func(was, is *render.Owned) {
+		switch {
+		case !judges(was) && !judges(is):
+		case max(was.Owner.Kind, is.Owner.Kind) == flows.OwnerIdentity:
+			what = max(what, peersAnew)
 		default:
-			if judges(after[0]) {
-				return true
-			}
-			after = after[1:]
+			what = policiesAnew
 		}
-	}
-	return false
-}
-
-func compareHeads(a, b []*render.Owned) int {
-	switch {
-	case len(a) == 0:
-		return 1
-	case len(b) == 0:
-		return -1
-	}
-	return flows.CompareOwners(a[0].Owner, b[0].Owner)
+	})
+	return what
 }
 
 // judges tells whether an owner has flows in the policies' tables. What is the same on every
@@ -83,30 +79,62 @@ func judges(o *render.Owned) bool {
 }
 
 // kick asks for a purge. It does not wait.
-func (p *purger) kick(datapath string) {
-	select {
-	case p.kicks <- datapath:
-	default:
+func (p *purger) kick(datapath string, what anew) {
+	if what == nothingAnew {
+		return
 	}
+	p.mu.Lock()
+	p.datapath, p.wanted[what-1] = datapath, true
+	p.mu.Unlock()
+	poke(p.kicks)
 }
 
 // loop purges at once, and then not before purgeEvery is over.
 func (p *purger) loop(ctx context.Context) error {
+	var last [2]time.Time
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case datapath := <-p.kicks:
+		datapath, kinds, wait := p.due(last, time.Now())
+		if len(kinds) > 0 {
 			if err := p.purge(ctx, datapath); err != nil && ctx.Err() == nil {
 				p.log.Warn("cached flows are left to the revalidator", "error", err)
 			}
+			for _, kind := range kinds {
+				last[kind] = time.Now()
+			}
+			continue
+		}
+		var timer <-chan time.Time
+		if wait > 0 {
+			timer = time.After(wait)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(purgeEvery):
+		case <-p.kicks:
+		case <-timer:
 		}
 	}
+}
+
+// due are the kinds of changes, from 0, that a purge is for now, and how long to wait if there is none; zero is
+// until there is a kick. What is purged for policies is for their peers, too.
+func (p *purger) due(last [2]time.Time, now time.Time) (datapath string, kinds []int, wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for kind := len(last) - 1; kind >= 0; kind-- {
+		left := purgeEvery - now.Sub(last[kind])
+		switch {
+		case !p.wanted[kind]:
+		case left <= 0:
+			for k := kind; k >= 0; k-- {
+				kinds, p.wanted[k] = append(kinds, k), false
+			}
+			return p.datapath, kinds, 0
+		case wait == 0 || left < wait:
+			wait = left
+		}
+	}
+	return p.datapath, nil, wait
 }
 
 var cachedFlows = regexp.MustCompile(`\(current (\d+)\)`)

@@ -95,43 +95,12 @@ func diffTables(have, want tables) change {
 // order of owners. Those that are the same are passed over.
 func diffOwners(installed, desired []*render.Owned) change {
 	var c change
-	eachChanging(installed, desired, func(have, want *render.Owned) {
+	flows.EachChange(installed, desired, func(have, want *render.Owned) {
 		c.flows(have.Flows, want.Flows)
 		c.groups(have.Groups, want.Groups)
 	})
 	c.unmove()
 	return c
-}
-
-// eachChanging calls visit for each owner that two sets do not have alike; one that a set lacks is
-// an empty one.
-func eachChanging(installed, desired []*render.Owned, visit func(have, want *render.Owned)) {
-	installed, desired = apart(installed, desired)
-	var none render.Owned
-	flows.Walk(installed, desired, flows.CompareOwned, func(h, w **render.Owned) {
-		have, want := &none, &none
-		if h != nil {
-			have = *h
-		}
-		if w != nil {
-			want = *w
-		}
-		if have != want {
-			visit(have, want)
-		}
-	})
-}
-
-// apart leaves out the owners at both ends that are the same: mostly one or two of tens of
-// thousands differ, and walking along all of them took half of the time.
-func apart(a, b []*render.Owned) (x, y []*render.Owned) {
-	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
-		a, b = a[1:], b[1:]
-	}
-	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
-		a, b = a[:len(a)-1], b[:len(b)-1]
-	}
-	return a, b
 }
 
 // flows adds what turns the flows have into want.

@@ -158,7 +158,7 @@ func (r *Reconciler) announce(ctx context.Context, c change, found tables, desir
 		return nil
 	}
 	var was, now []*render.Owned
-	eachChanging(r.last, desired, func(have, want *render.Owned) { was, now = append(was, have), append(now, want) })
+	flows.EachChange(r.last, desired, func(have, want *render.Owned) { was, now = append(was, have), append(now, want) })
 	if len(found.flows) > 0 {
 		was, now = append(was, &render.Owned{Flows: found.flows, Groups: found.groups}), desired
 	}

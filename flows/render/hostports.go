@@ -110,9 +110,9 @@ func (d *division) claimedPorts() []claimedPort {
 // leaving tells of an attachment whether its pod is on its way out.
 func leaving(s state.State) func(state.Attachment) bool {
 	going := map[string][]state.Pod{}
-	for _, p := range s.Pods {
-		if p.Deleting || p.Finished {
-			going[p.Namespace+"/"+p.Name] = append(going[p.Namespace+"/"+p.Name], p)
+	for i := range s.Pods {
+		if p := &s.Pods[i]; p.Deleting || p.Finished {
+			going[p.Namespace+"/"+p.Name] = append(going[p.Namespace+"/"+p.Name], *p)
 		}
 	}
 	return func(a state.Attachment) bool {
@@ -186,11 +186,12 @@ func (d *division) podsHostPorts() {
 // portsOfPods are what other nodes' pods want, by node, as far as their objects tell.
 func (d *division) portsOfPods() map[string][]claimedPort {
 	out := map[string][]claimedPort{}
-	for _, p := range d.state.Pods {
+	for i := range d.state.Pods {
+		p := &d.state.Pods[i]
 		if len(p.HostPorts) == 0 || p.Node == d.state.Node || !plugged(p) {
 			continue
 		}
-		standing := claims.OfPod(p)
+		standing := claims.OfPod(*p)
 		standing.Seniority = p.Created
 		for _, h := range p.HostPorts {
 			out[p.Node] = append(out[p.Node], claimedPort{h, standing, p.Addresses})

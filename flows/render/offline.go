@@ -21,7 +21,7 @@ func Attachments(s state.State) []state.Attachment {
 	held := make(map[netip.Addr]bool)
 	var out []state.Attachment
 	for _, p := range pods {
-		if p.Node != s.Node || !plugged(p) {
+		if p.Node != s.Node || !plugged(&p) {
 			continue
 		}
 		addresses := slices.Clone(p.Addresses) // in the order of Pod's status, of which the first is the node's

@@ -19,8 +19,8 @@ func (d *division) podConflicts() {
 	s := d.state
 	mine := map[netip.Addr]bool{}
 	self, _ := s.Self()
-	for _, p := range s.Pods {
-		if p.Node == s.Node && plugged(p) {
+	for i := range s.Pods {
+		if p := &s.Pods[i]; p.Node == s.Node && plugged(p) {
 			for _, a := range p.Addresses {
 				mine[a] = true
 			}
@@ -32,10 +32,11 @@ func (d *division) podConflicts() {
 	var addresses claims.Book[netip.Addr]
 	var numbers claims.Book[uint32]
 	var touched []state.Pod
-	for _, p := range s.Pods {
-		if !plugged(p) || !slices.ContainsFunc(p.Addresses, func(a netip.Addr) bool { return mine[a] }) {
+	for i := range s.Pods {
+		if !plugged(&s.Pods[i]) || !slices.ContainsFunc(s.Pods[i].Addresses, func(a netip.Addr) bool { return mine[a] }) {
 			continue
 		}
+		p := s.Pods[i]
 		touched = append(touched, p)
 		for _, a := range p.Addresses {
 			addresses.Claim(a, d.standing(p, a))
@@ -64,7 +65,7 @@ func (d *division) podConflicts() {
 }
 
 // plugged tells whether a Pod has a cable, as far as its object tells.
-func plugged(p state.Pod) bool {
+func plugged(p *state.Pod) bool {
 	return p.Node != "" && !p.HostNetwork && !p.Finished && len(p.Addresses) > 0
 }
 
