@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluice-cni/sluice/cni/wire"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -16,7 +17,7 @@ import (
 // decision is made by it while there is a row.
 
 // AliasPrefix begins the alias of a cable that is in use, and of a device that was moved.
-const AliasPrefix = "sluice:"
+const AliasPrefix = wire.LentPrefix
 
 // maxAlias is the longest alias in bytes (IFALIASZ less the terminating zero).
 const maxAlias = 255

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +49,7 @@ func (d *devices) put(key lease.Key, a *plug.Away) {
 func device(l lease.Lease) (plug.Device, error) {
 	mac, err := net.ParseMAC(l.MAC)
 	return plug.Device{
-		Name: l.Layer2.Device, Passing: "sld" + strings.TrimPrefix(l.Port, wire.HostNamePrefix), Alias: deviceAlias(l), OwnAlias: l.DeviceAlias,
+		Name: l.Layer2.Device, Passing: wire.PassingName(l.Network, l.ContainerID, l.IfName), Alias: deviceAlias(l), OwnAlias: l.DeviceAlias,
 		MAC: mac, MTU: l.MTU, Up: l.DeviceUp, NetNS: l.NetNS, IfName: l.IfName,
 	}, err
 }

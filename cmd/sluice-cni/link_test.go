@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containernetworking/plugins/pkg/ns"
 	"github.com/containernetworking/plugins/pkg/testutils"
 	"github.com/vishvananda/netlink"
 
@@ -86,6 +87,49 @@ func TestDELSucceedsWithoutAnAgent(t *testing.T) {
 				t.Errorf("the second time: %+v", o)
 			}
 		})
+	}
+}
+
+// TestDELWithoutAnAgentBringsADeviceHome: that of its own network and interface, whatever the container calls it.
+func TestDELWithoutAnAgentBringsADeviceHome(t *testing.T) {
+	host(t)
+	pod, err := testutils.NewNS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer testutils.UnmountNS(pod)
+	defer pod.Close()
+	for name, alias := range map[string]string{"mine": "sluice: net=pods if=eth0 t=1", "other": "sluice: net=pods if=net1", "plain": "net=pods if=eth0"} {
+		addVeth(t, name, name+"-end")
+		link, err := netlink.LinkByName(name)
+		if err == nil {
+			err = netlink.LinkSetAlias(link, alias)
+		}
+		if err == nil {
+			err = netlink.LinkSetNsFd(link, int(pod.Fd()))
+		}
+		if err == nil {
+			err = pod.Do(func(ns.NetNS) error { return netlink.LinkSetUp(link) })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	conf := strings.TrimSuffix(config("/nonexistent/cni.sock"), "}") + `,"device":"spare0"}`
+	passing := wire.PassingName("pods", "c1", "eth0")
+	for range 2 {
+		o := runPlugin(t, conf, append(variables("DEL"), "CNI_NETNS="+pod.Path())...)
+		if o.status != 0 || o.stdout != "" || !strings.Contains(o.stderr, "device spare0") {
+			t.Errorf("%+v", o)
+		}
+		if home := strings.Join(links(t), " "); !strings.Contains(home, passing) || strings.Contains(home, "other ") || strings.Contains(home, "plain ") {
+			t.Errorf("at home are %s", home)
+		}
+	}
+	for _, netNS := range []string{"", "/nonexistent", "/dev/null"} {
+		if o := runPlugin(t, conf, append(variables("DEL"), "CNI_NETNS="+netNS)...); o.status != 0 {
+			t.Errorf("namespace %q: %+v", netNS, o)
+		}
 	}
 }
 

@@ -185,6 +185,13 @@ func deleteAlone(req *wire.Request, id identity, why error) *wire.Error {
 	if err := deleteLink(name); err != nil {
 		return &wire.Error{Code: wire.CodeTryAgainLater, Msg: fmt.Sprintf("delete link %s: %v", name, err), Details: why.Error() + "; " + cure}
 	}
+	if id.Device != "" {
+		if err := bringDevice(req, id); err != nil {
+			return &wire.Error{Code: wire.CodeTryAgainLater, Msg: fmt.Sprintf("bring device %s home: %v", id.Device, err), Details: why.Error() + "; " + cure}
+		}
+		fmt.Fprintf(os.Stderr, "sluice: %v; DEL brought device %s home (if it was there) without the agent, which will give it its name\n", why, id.Device)
+		return nil
+	}
 	fmt.Fprintf(os.Stderr, "sluice: %v; DEL removed link %s (if it was there) without the agent\n", why, name)
 	return nil
 }

@@ -22,6 +22,16 @@ func HostName(network, containerID, ifName string) string {
 	return HostNamePrefix + hex.EncodeToString(sum[:6])
 }
 
+// PassingName is the name of a device that was moved into a container while it is on its way there or
+// home: no device has it else.
+func PassingName(network, containerID, ifName string) string {
+	return "sld" + HostName(network, containerID, ifName)[len(HostNamePrefix):]
+}
+
+// LentPrefix begins the alias of a device that was moved into a container; words of the form key=value
+// follow, of which net is the network and if the interface's name.
+const LentPrefix = "sluice:"
+
 // IsHostName tells whether a link's name has the form that [HostName] gives.
 func IsHostName(name string) bool {
 	if len(name) != len(HostNamePrefix)+12 || name[:len(HostNamePrefix)] != HostNamePrefix {

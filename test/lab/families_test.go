@@ -11,8 +11,10 @@ import (
 // networks are pods of each family over an underlay of each.
 var networks = []struct{ pods, underlay lab.Families }{
 	{lab.IPv4, lab.IPv6},
+	{lab.IPv4, lab.Dual},
 	{lab.IPv6, lab.IPv4},
 	{lab.IPv6, lab.IPv6},
+	{lab.IPv6, lab.Dual},
 	{lab.Dual, lab.IPv4},
 	{lab.Dual, lab.IPv6},
 	{lab.Dual, lab.Dual},

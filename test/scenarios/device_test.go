@@ -158,11 +158,26 @@ func TestAMovedDeviceComesHome(t *testing.T) {
 		returned(ns)
 		isHome("by itself")
 	})
+	t.Run("a DEL while the agent is away", func(t *testing.T) {
+		ns, c := lend()
+		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+			t.Fatal(err)
+		}
+		unplugged(t, n, c)
+		unplugged(t, n, c)
+		if links := on(t, l, "node/n1", "ip", "-o", "link", "show"); !strings.Contains(links, ": sld") {
+			t.Errorf("without an agent it has not come home: %s", links)
+		}
+		ns.Delete() // and other kinds of devices with it
+		restarted(t, l, n, lab.Agent)
+		isHome("the agent is back")
+	})
 	t.Run("a DEL while the agent is away, and then the kernel", func(t *testing.T) {
 		ns, c := lend()
 		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
 			t.Fatal(err)
 		}
+		c.netns = "" // the runtime has lost it
 		unplugged(t, n, c)
 		returned(ns)
 		ns.Delete()

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -105,4 +106,58 @@ func TestPodsFollowTheUnderlaysMTU(t *testing.T) {
 	}
 	deleted(t, n, odd)
 	deleted(t, n, asked)
+}
+
+// TestTheFirstPeerOverIPv6LowersTheMTU: a tunnel over IPv6 takes 20 bytes more, and the pods that are there
+// follow; when that peer has gone they have what they had.
+func TestTheFirstPeerOverIPv6LowersTheMTU(t *testing.T) {
+	objects, err := lab.ParseObjects("test", []byte(strings.TrimPrefix(strings.TrimSpace(beside), "---")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := up(t, lab.Options{Families: lab.Dual, Underlay: lab.Dual, Objects: objects})
+	a1, a2 := pod(t, l, "a1"), pod(t, l, "a2")
+	are := func(want int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("pods and gateways have an MTU of %d", want), func() error {
+			for _, c := range []struct{ ns, device string }{
+				{a1.Netns, "eth0"}, {a2.Netns, "eth0"}, {node(t, l, "n1").Netns, "sluice0"}, {node(t, l, "n2").Netns, "sluice0"},
+			} {
+				if got, err := mtuIn(c.ns, c.device); err != nil || got != want {
+					return fmt.Errorf("%s in %s has %d, %v", c.device, c.ns, got, err)
+				}
+			}
+			return nil
+		})
+		eventually(t, "a full packet passes, and a larger one is refused in the pod", func() error {
+			full := strconv.Itoa(want - 28)
+			if _, err := l.Exec(testContext(t), "a1", "ping", "-c1", "-W1", "-Mdo", "-s"+full, addressOf(t, a2.Addresses, true).String()); err != nil {
+				return err
+			}
+			if _, err := l.Exec(testContext(t), "a1", "ping", "-c1", "-W1", "-Mdo", "-s"+full+"0", addressOf(t, a2.Addresses, true).String()); err == nil {
+				return errors.New("it passes")
+			}
+			return nil
+		})
+	}
+	are(1450)
+	const peer = `
+apiVersion: v1
+kind: Node
+metadata: {name: n3}
+spec: {podCIDRs: ["fd00:10:244:3::/64"]}
+status: {addresses: [{type: InternalIP, address: "fd09::3"}]}
+`
+	if err := l.ApplyYAML(testContext(t), peer); err != nil {
+		t.Fatal(err)
+	}
+	are(1430)
+	key, err := l.Find("node/n3")
+	if err == nil {
+		err = l.Delete(testContext(t), []lab.Key{key})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	are(1450)
 }
