@@ -13,11 +13,12 @@ import (
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
-// The rhythm of passes beside those asked for: at each tick a look at what has no notification, and at one
-// part of the switch's tables; and a full look at OVSDB.
+// The rhythm of passes beside those asked for: at each tick a look at what has no notification; now and then
+// at one part of the switch's flows, which takes some ms; and a full look at OVSDB.
 const (
-	tick = time.Second / 2
-	look = 10 * time.Second
+	tick     = time.Second / 2
+	lookPart = 2 * time.Second
+	look     = 10 * time.Second
 	// passBound is the longest that one pass may take.
 	passBound = 30 * time.Second
 )
@@ -26,15 +27,17 @@ const (
 func (a *Agent) passLoop(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	var looked time.Time
+	var looked, lookedAtPart time.Time
 	var drifted, ticked bool
 	for {
 		how := reconcile.Trust
 		switch {
 		case drifted:
 			how = reconcile.LookAtAll
+		case ticked && time.Since(lookedAtPart) >= lookPart:
+			how, lookedAtPart = reconcile.LookAtPart, time.Now()
 		case ticked:
-			how = reconcile.LookAtPart
+			how = reconcile.LookAtGroups
 		}
 		whole := drifted || time.Since(looked) >= look
 		if whole {

@@ -73,6 +73,13 @@ func BenchmarkHundredThousandFlows(b *testing.B) {
 		}
 		times.report(b)
 	})
+	b.Run("look at a part", func(b *testing.B) {
+		var times samples
+		for b.Loop() {
+			times.take(func() { apply(b, result.Set, reconcile.LookAtPart) })
+		}
+		times.report(b)
+	})
 	change := func(i int) {
 		s.Nodes = append([]state.Node(nil), s.Nodes...)
 		s.Nodes[7].Addresses = []netip.Addr{netip.AddrFrom4([4]byte{192, 168, byte(i >> 8), byte(i)})}

@@ -52,8 +52,9 @@ type Look int
 const (
 	// Trust takes what was left there to be there.
 	Trust Look = iota
-	// LookAtPart dumps the groups, of whose changes the switch does not tell, and one of
-	// Parts of the flows after the other.
+	// LookAtGroups dumps the groups, of whose changes the switch does not tell.
+	LookAtGroups
+	// LookAtPart dumps one of Parts of the flows besides, another each time.
 	LookAtPart
 	// LookAtAll dumps everything.
 	LookAtAll
@@ -117,12 +118,12 @@ func (r *Reconciler) apply(ctx context.Context, desired []*render.Owned, look Lo
 			return err
 		}
 	}
-	if look == LookAtPart && r.known {
-		drifted, err := r.partDrifted(ctx)
+	if look != Trust && look != LookAtAll && r.known {
+		other, err := r.isOther(ctx, look == LookAtPart)
 		if err != nil {
 			return err
 		}
-		if drifted {
+		if other {
 			look = LookAtAll
 		}
 	}
@@ -199,30 +200,40 @@ func (r *Reconciler) follow(events <-chan openflow.FlowEvent) {
 	}
 }
 
-// partDrifted tells whether the switch has other groups than it was left with, or other flows in the
-// part whose turn it is.
-func (r *Reconciler) partDrifted(ctx context.Context) (bool, error) {
-	// The lowest bits of the owner's number: a hash of its name, so that all parts are alike.
-	const shift = 16
-	cookie, mask := flows.Cookie(r.part)<<shift, flows.Cookie(Parts-1)<<shift
+// isOther tells whether the switch has other groups than it was left with, or other flows in the part whose turn
+// it is.
+func (r *Reconciler) isOther(ctx context.Context, part bool) (bool, error) {
 	have, err := dumpGroups(ctx, r.sw)
 	if err != nil {
 		return false, err
 	}
+	want := tables{groups: render.Result{Set: r.installed}.Groups()}
+	if part {
+		if err := r.takePart(ctx, &have, &want); err != nil {
+			return false, err
+		}
+	}
+	return diffTables(have, want).Size() > 0, nil
+}
+
+// takePart takes the flows in of the part whose turn it is.
+func (r *Reconciler) takePart(ctx context.Context, have, want *tables) error {
+	// The lowest bits of the owner's number: a hash of its name, so that all parts are alike.
+	const shift = 16
+	cookie, mask := flows.Cookie(r.part)<<shift, flows.Cookie(Parts-1)<<shift
 	entries, err := r.sw.DumpCookies(ctx, cookie, mask)
 	if err != nil {
-		return false, err
+		return err
 	}
 	r.part = (r.part + 1) % Parts
 	have.take(entries)
-	want := tables{groups: render.Result{Set: r.installed}.Groups()}
 	for _, o := range r.installed {
 		if len(o.Flows) > 0 && o.Flows[0].Cookie&mask == cookie {
 			want.flows = append(want.flows, o.Flows...)
 		}
 	}
 	flows.Sort(want.flows)
-	return diffTables(have, want).Size() > 0, nil
+	return nil
 }
 
 // drift counts and reports what others did to the tables since the last pass: what turns

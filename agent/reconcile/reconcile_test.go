@@ -182,12 +182,12 @@ func TestGroupsAreLookedAtByThemselves(t *testing.T) {
 	a := withGroups(owned("a", flow(0, 1)), group(1, 1))
 	apply(t, r, reconcile.Trust, a)
 	dumps := sw.dumped
-	apply(t, r, reconcile.LookAtPart, a)
+	apply(t, r, reconcile.LookAtGroups, a)
 	if sw.dumped != dumps || r.Repaired() != 0 {
 		t.Errorf("%d dumps of flows, %d repairs where nothing differs", sw.dumped-dumps, r.Repaired())
 	}
 	sw.groups[1] = group(1, 9)
-	apply(t, r, reconcile.LookAtPart, a)
+	apply(t, r, reconcile.LookAtGroups, a)
 	if !sw.holds(a) || r.Repaired() != 1 {
 		t.Errorf("left %v, %d repairs", sw.groups, r.Repaired())
 	}
