@@ -7,8 +7,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/sluice-cni/sluice/flows/policy"
-	"github.com/sluice-cni/sluice/flows/service"
 	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/flows/state/statetest"
 	"github.com/sluice-cni/sluice/flows/verdict"
@@ -39,7 +37,7 @@ func TestHostPortsLeadWhereTheOracleSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := statetest.DrawPolicies(t)
 		statetest.DrawHostPorts(t, &s)
-		d := divide(s, new(policy.Compiler), new(service.Resolver))
+		d := new(Renderer).divide(s)
 		var inSwitch []HostPort
 		for _, p := range d.parts {
 			if h, ok := p.(hostPortPart); ok {

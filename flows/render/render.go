@@ -76,6 +76,8 @@ func Tables(s state.State) Result { return new(Renderer).Render(s) }
 // what is alike is the same *Owned. The zero Renderer is ready to use, by one caller.
 type Renderer struct {
 	made     []made // in the order of the owners
+	spare    []made // for the next made: a cluster's are many, and each change would leave them to the collector
+	served   []part // those of the last Services
 	policies policy.Compiler
 	services service.Resolver
 }
@@ -97,9 +99,9 @@ type part interface {
 
 // Render is Tables, by way of what was rendered before.
 func (r *Renderer) Render(s state.State) Result {
-	d := divide(s, &r.policies, &r.services)
+	d := r.divide(s)
 	slices.SortStableFunc(d.parts, func(a, b part) int { return flows.CompareOwners(a.owner(), b.owner()) })
-	next, before := make([]made, 0, len(r.made)+1), r.made
+	next, before := r.spare[:0], r.made
 	result := Result{Set: make([]*Owned, 0, len(r.made)+len(d.identities)+1), Conflicts: d.conflicts, Services: d.resolved}
 	identities := d.identities
 	for parts := d.parts; len(parts) > 0; {
@@ -129,7 +131,8 @@ func (r *Renderer) Render(s state.State) Result {
 		parts = parts[n:]
 	}
 	result.Set = append(result.Set, identities...)
-	r.made = next
+	clear(r.made)
+	r.made, r.spare = next, r.made
 	return result
 }
 
@@ -173,7 +176,7 @@ type division struct {
 }
 
 // divide settles all claims and gives each owner its part.
-func divide(s state.State, policies *policy.Compiler, services *service.Resolver) *division {
+func (r *Renderer) divide(s state.State) *division {
 	d := &division{state: s}
 	d.settle()
 	d.parts = append(d.parts, pipelinePart{
@@ -191,8 +194,8 @@ func divide(s state.State, policies *policy.Compiler, services *service.Resolver
 		d.parts = append(d.parts, d.pod(a))
 	}
 	d.podsHostPorts()
-	d.policies(policies)
-	d.services(services)
+	d.policies(&r.policies)
+	r.serve(d)
 	d.podConflicts()
 	return d
 }

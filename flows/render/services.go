@@ -3,6 +3,7 @@ package render
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/service"
@@ -20,7 +21,11 @@ func (p servicePart) owner() flows.Owner {
 
 func (p servicePart) same(other part) bool {
 	o, ok := other.(servicePart)
-	return ok && p.service == o.service && p.service.SameNumbers(p.numbers, o.numbers)
+	return ok && p.alike(o)
+}
+
+func (p servicePart) alike(o servicePart) bool {
+	return p.service == o.service && p.service.SameNumbers(p.numbers, o.numbers)
 }
 
 func (p servicePart) emit(e *emitter) {
@@ -28,14 +33,20 @@ func (p servicePart) emit(e *emitter) {
 	e.flows, e.groups = append(e.flows, f...), append(e.groups, g...)
 }
 
-// services resolves the Services.
-func (d *division) services(resolver *service.Resolver) {
-	r := resolver.Resolve(d.state)
-	for _, s := range r.Services {
-		d.parts = append(d.parts, servicePart{s, r.Numbers})
+// serve resolves the Services.
+func (r *Renderer) serve(d *division) {
+	d.resolved = r.services.Resolve(d.state)
+	d.parts = slices.Grow(d.parts, len(d.resolved.Services))
+	for i, s := range d.resolved.Services {
+		p := servicePart{s, d.resolved.Numbers}
+		if i < len(r.served) && r.served[i].(servicePart).alike(p) {
+			d.parts = append(d.parts, r.served[i])
+		} else {
+			d.parts = append(d.parts, p)
+		}
 	}
-	d.conflicts = append(d.conflicts, r.Conflicts...)
-	d.resolved = r
+	r.served = append(r.served[:0], d.parts[len(d.parts)-len(d.resolved.Services):]...)
+	d.conflicts = append(d.conflicts, d.resolved.Conflicts...)
 }
 
 // answers emits what brings answers back to what had its source translated: a refused client, and

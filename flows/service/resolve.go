@@ -92,6 +92,8 @@ type Resolver struct {
 	Hash flows.Hash
 	here place
 	made []made // in the order of the objects
+	// spare is for the next made: a cluster's are many, and each change would leave them to the collector.
+	spare []made
 	// holders and numbers are of the objects and of the groups of made.
 	holders holders
 	numbers Numbers
@@ -124,7 +126,7 @@ func (r *Resolver) Resolve(s state.State) Result {
 		r.holders = settle(objects)
 	}
 	result := Result{Services: make([]*Service, 0, len(objects)), Conflicts: r.holders.conflicts()}
-	next := make([]made, 0, len(objects))
+	next := r.spare[:0]
 	regrouped := len(before) != len(objects)
 	for _, o := range objects {
 		m := made{object: o, lost: r.holders.lostBy(o)}
@@ -149,7 +151,8 @@ func (r *Resolver) Resolve(s state.State) Result {
 		r.numbers = settleNumbers(result.Services)
 	}
 	result.Numbers = r.numbers
-	r.made, r.here = next, here
+	clear(r.made)
+	r.made, r.spare, r.here = next, r.made, here
 	return result
 }
 
