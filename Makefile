@@ -67,6 +67,7 @@ test: deps build ## run all tests: unit, real Open vSwitch, lab
 test-long: deps build ## run the tests that take minutes, and those that count lost packets; the machine must be quiet
 	SLUICE_BIN_DIR=$(CURDIR)/bin $(GO) test -count 1 -timeout 40m -tags long -v -run 'Switch|Socket|ComesAndGoes|UnderTraffic|Restarts|Scan' -p 1 ./test/long/... ./test/scenarios
 	SLUICE_TEST_LONG=1 SLUICE_BIN_DIR=$(CURDIR)/bin $(GO) test -v -count 1 -timeout 60m -run TestDaemonsAreKilledOverAndOver ./test/scenarios
+	SLUICE_TEST_LONG=1 $(GO) test -v -count 1 -timeout 10m -run Storm ./test/services
 
 test-kernel: ## run the tests of real switches and labs on the kernel's datapath, in a virtual machine
 	@scripts/deps.sh --kernel

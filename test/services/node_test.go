@@ -210,12 +210,13 @@ func hostOf(a net.Addr) string {
 // patience is how long a client waits for an answer.
 var patience = slow.Bound(5 * time.Second)
 
-// answer answers one question with the server's name and the asker's address. It hears the question first:
-// a connection that is closed with something unheard is reset, and the answer may be lost.
+// answer answers each question with the server's name and the asker's address, until the asker has no more.
 func answer(c net.Conn, name string) {
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
-	if _, err := c.Read(make([]byte, 1)); err == nil {
+	for question := make([]byte, 1); ; {
+		if _, err := c.Read(question); err != nil {
+			return
+		}
 		fmt.Fprint(c, name, " ", hostOf(c.RemoteAddr()))
 	}
 }
