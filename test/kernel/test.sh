@@ -45,9 +45,9 @@ for package in "${packages[@]}"; do
 	find "$package" -type f ! -name '*.go' -exec cp --parents -t "$tmp/tests/" {} +
 	echo "$package"
 done >"$tmp/packages"
-# What is rendered is put into a switch by ovs/openflow, too.
+# What is rendered is put into a switch by ovs/openflow, too; the docs have what a test saw.
 mkdir -p "$tmp/tests"
-find flows/render/testdata -type f -exec cp --parents -t "$tmp/tests/" {} +
+find flows/render/testdata docs -type f -exec cp --parents -t "$tmp/tests/" {} +
 cp "$here/run" "$tmp/run"
 cat >"$tmp/settings" <<SETTINGS
 export SLUICE_TEST_SLOW=${SLUICE_TEST_SLOW:-4}

@@ -2,17 +2,19 @@ package scenarios
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/sluice-cni/sluice/test/golden"
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
-// servicePods are a pod and one on the host's network for each of two nodes.
+// servicePods are two pods and one on the host's network for each of two nodes.
 func servicePods() string {
 	var b strings.Builder
 	for _, node := range []string{"1", "2"} {
-		for _, kind := range []struct{ name, spec string }{{"pod", ""}, {"host", "hostNetwork: true, "}} {
+		for _, kind := range []struct{ name, spec string }{{"pod", ""}, {"other", ""}, {"host", "hostNetwork: true, "}} {
 			fmt.Fprintf(&b, `
 ---
 apiVersion: v1
@@ -25,13 +27,25 @@ spec: {%[3]snodeName: n%[2]s, containers: [{name: server, image: example.com/ser
 	return b.String()
 }
 
-// serviceOf is a Service with one backend, and its EndpointSlice for each address.
-func serviceOf(i int, p lab.PodListing) string {
+// backendPlace is where the one backend of some Services is: the table of what reaches what has a
+// column for each of them and each policy.
+type backendPlace struct {
+	name, node string // node is empty for what is outside of the cluster
+	addresses  []netip.Addr
+}
+
+// serviceOf is a Service of a place with an internalTrafficPolicy, and its EndpointSlice for each address.
+func serviceOf(i int, p backendPlace, policy string) string {
+	name := p.name + "-" + strings.ToLower(policy)
 	var ips, slices strings.Builder
-	for _, a := range p.Addresses {
+	for _, a := range p.addresses {
 		family, virtual := "IPv4", fmt.Sprintf("10.96.0.%d", i)
 		if a.Is6() {
 			family, virtual = "IPv6", fmt.Sprintf("fd96::%x", i)
+		}
+		on := ""
+		if p.node != "" {
+			on = "nodeName: " + p.node + ", "
 		}
 		fmt.Fprintf(&ips, "%q,", virtual)
 		fmt.Fprintf(&slices, `
@@ -41,32 +55,42 @@ kind: EndpointSlice
 metadata: {name: %[1]s-%[2]s, labels: {kubernetes.io/service-name: %[1]s}}
 addressType: %[3]s
 ports: [{name: t, protocol: TCP, port: 8080}, {name: u, protocol: UDP, port: 8080}]
-endpoints: [{addresses: [%[4]q], nodeName: %[5]s, conditions: {ready: true}}]
-`, p.Name, strings.ToLower(family), family, a, p.Node)
+endpoints: [{addresses: [%[4]q], %[5]sconditions: {ready: true}}]
+`, name, strings.ToLower(family), family, a, on)
 	}
 	return fmt.Sprintf(`
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: %s}
-spec: {clusterIPs: [%s], ports: [{name: t, protocol: TCP, port: 80}, {name: u, protocol: UDP, port: 80}]}
-`, p.Name, strings.TrimSuffix(ips.String(), ",")) + slices.String()
+spec: {clusterIPs: [%s], internalTrafficPolicy: %s, ports: [{name: t, protocol: TCP, port: 80}, {name: u, protocol: UDP, port: 80}]}
+`, name, strings.TrimSuffix(ips.String(), ","), policy) + slices.String()
 }
 
+var trafficPolicies = []string{"Cluster", "Local"}
+
 // TestServicesAcrossNodes: pods, pods on the host's network and nodes of two nodes reach the backend of each
-// Service, wherever it is.
+// Service, wherever it is, unless the Service's traffic is to stay on a node that it is not on: then they are
+// refused. The docs have the table of it.
 func TestServicesAcrossNodes(t *testing.T) {
 	objects, err := lab.ParseObjects("pods.yaml", []byte(servicePods()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := up(t, lab.Options{Nodes: 2, Families: lab.Dual, Objects: objects})
+	var places []backendPlace
+	for _, name := range []string{"pod1", "pod2", "host1", "host2"} {
+		p := pod(t, l, "default/"+name)
+		places = append(places, backendPlace{name, p.Node, p.Addresses})
+	}
+	places = append(places, backendPlace{"outside", "", outsideOf(t, l).Addresses})
 	var text strings.Builder
 	var to []lab.Endpoint
-	names := []string{"pod1", "pod2", "host1", "host2"}
-	for i, name := range names {
-		text.WriteString(serviceOf(i+1, pod(t, l, "default/"+name)))
-		to = append(to, lab.Endpoint{Kind: lab.ServiceEndpoint, Namespace: "default", Name: name})
+	for i, p := range places {
+		for k, policy := range trafficPolicies {
+			text.WriteString(serviceOf(2*i+k+1, p, policy))
+			to = append(to, lab.Endpoint{Kind: lab.ServiceEndpoint, Namespace: "default", Name: p.name + "-" + strings.ToLower(policy)})
+		}
 	}
 	if err := l.ApplyYAML(testContext(t), text.String()); err != nil {
 		t.Fatal(err)
@@ -75,17 +99,14 @@ func TestServicesAcrossNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(results) < 60 { // the nodes have no IPv6 addresses of their own
-		t.Errorf("only %d cells were tried", len(results))
-	}
+	cells := serviceCells{}
 	for _, r := range results {
-		if !r.Reached || !strings.Contains(r.AnsweredBy, strings.TrimPrefix(r.To, "svc/default/")) {
-			t.Errorf("%s to %s %s %s: answered by %q: %s", r.From, r.To, r.Address, r.Protocol, r.AnsweredBy, r.Error)
-		}
+		cells.add(t, r)
 	}
-	why, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2:80")
+	golden.Check(t, "../../docs/services.md", cells.page())
+	why, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2-cluster:80")
 	for _, want := range []string{
-		"service: 10.96.0.2:80/TCP of Service default/pod2 is given to", "looks the destination up in service: service default/pod2: is given to a backend",
+		"service: 10.96.0.3:80/TCP of Service default/pod2-cluster is given to", "looks the destination up in service: service default/pod2-cluster: is given to a backend",
 		"reply packet by the tunnel from node n2: sends it in",
 	} {
 		if status != 0 || !strings.Contains(why, want) {
@@ -93,8 +114,8 @@ func TestServicesAcrossNodes(t *testing.T) {
 			break
 		}
 	}
-	if text, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2:81"); status != 0 ||
-		!strings.Contains(text, "looks the destination up in service: service default/pod2: refused: nobody serves") {
+	if text, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2-cluster:81"); status != 0 ||
+		!strings.Contains(text, "looks the destination up in service: service default/pod2-cluster: refused: nobody serves") {
 		t.Errorf("why says with status %d:\n%s", status, text)
 	}
 }
