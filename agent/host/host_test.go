@@ -2,15 +2,22 @@ package host_test
 
 import (
 	"log/slog"
+	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
 
 	"github.com/sluice-cni/sluice/agent/host"
 	"github.com/sluice-cni/sluice/flows/render"
 	"github.com/sluice-cni/sluice/ovs/ovstest"
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // run runs a command in the caller's namespace.
@@ -132,6 +139,63 @@ func TestTheDeviceTakesWhatIsForTheLoopback(t *testing.T) {
 		want.Gateway.Loopback = false
 		apply(second)
 	})
+}
+
+// TestWhatComesForTheLoopbackIsDropped, as ever: the local route is for answers, whose translation is undone
+// after the kernel has looked.
+func TestWhatComesForTheLoopbackIsDropped(t *testing.T) {
+	ovstest.NewNamespace(t).Do(func() {
+		run(t, "ip link set lo up; ip link add sluice0 type veth peer name other; ip link set other up")
+		want := gateway("fd00:1::1/128")
+		want.Gateway.Loopback = true
+		if err := host.New(slog.New(slog.DiscardHandler)).Apply(t.Context(), want, false); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.ListenPacket("udp6", "[::]:7000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, to := range []string{"::1", "fd00:1::1"} {
+			arrive(t, "other", want.Gateway.MAC, to, 7000)
+		}
+		conn.SetReadDeadline(time.Now().Add(slow.Bound(5 * time.Second)))
+		buf := make([]byte, 100)
+		if n, _, err := conn.ReadFrom(buf); err != nil || string(buf[:n]) != "fd00:1::1" {
+			t.Errorf("heard %q first, %v", buf[:n], err)
+		}
+	})
+}
+
+// arrive sends a datagram out of a device, whose text is where it goes.
+func arrive(t *testing.T, device, mac, to string, port layers.UDPPort) {
+	t.Helper()
+	link, err := net.InterfaceByName(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := net.ParseMAC(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eth := &layers.Ethernet{SrcMAC: link.HardwareAddr, DstMAC: target, EthernetType: layers.EthernetTypeIPv6}
+	ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: net.ParseIP("fd00:1::9"), DstIP: net.ParseIP(to)}
+	udp := &layers.UDP{SrcPort: 40000, DstPort: port}
+	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	frame := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(frame, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, udp, gopacket.Payload(to)); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, frame.Bytes(), 0, &unix.SockaddrLinklayer{Ifindex: link.Index}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestRoutesOfEarlierAgentsAreKnown: they carried no protocol of their own.
