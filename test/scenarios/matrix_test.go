@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -89,6 +90,7 @@ func everyVerb(t *testing.T, l *lab.Lab, r runtimeOf, c *libcni.RuntimeConf, lat
 	}
 	inResult(t, added, c, later, len(gatewaysOf(t, r.node)))
 	pings(t, l, r.node, c.NetNS)
+	portmapLeads(t, l, r.node, c)
 
 	if version != "0.3.1" {
 		if err := r.check(ctx, c); err != nil {
@@ -142,6 +144,37 @@ func inResult(t *testing.T, added types.Result, c *libcni.RuntimeConf, later boo
 	hasLo := len(r.Interfaces) > 0 && r.Interfaces[0].Name == "lo"
 	if own < 1 || addresses != families || len(r.Routes) != families || hasLo != later {
 		t.Errorf("the result is %s", text)
+	}
+}
+
+// portmapLeads shows that the portmap plugin behind ours leads a port of the node's to the pod, by each family.
+func portmapLeads(t *testing.T, l *lab.Lab, n lab.NodeListing, c *libcni.RuntimeConf) {
+	t.Helper()
+	mapping := c.CapabilityArgs["portMappings"].([]map[string]any)[0]
+	var server net.Listener
+	err := netns.Do(c.NetNS, func() (err error) {
+		server, err = net.Listen("tcp", fmt.Sprintf(":%d", mapping["containerPort"]))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	for _, gateway := range gatewaysOf(t, n) {
+		address := node4
+		if strings.Contains(gateway, ":") {
+			address = node6
+		}
+		var conn net.Conn
+		err := netns.Do(outsideOf(t, l).Netns, func() (err error) {
+			conn, err = net.DialTimeout("tcp", net.JoinHostPort(address, fmt.Sprint(mapping["hostPort"])), askBound)
+			return err
+		})
+		if err != nil {
+			t.Errorf("outside by portmap: %v", err)
+			continue
+		}
+		conn.Close()
 	}
 }
 
