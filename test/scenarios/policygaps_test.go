@@ -24,14 +24,22 @@ const sinkPort = 9100
 // without any link yet.
 func sink(t *testing.T, namespace string) *atomic.Int64 {
 	t.Helper()
+	var came atomic.Int64
+	for _, network := range []string{"udp4", "udp6"} {
+		countInto(t, &came, network, namespace)
+	}
+	return &came
+}
+
+func countInto(t *testing.T, came *atomic.Int64, network, namespace string) {
+	t.Helper()
 	var socket net.PacketConn
 	if err := netns.Do(namespace, func() (err error) {
-		socket, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", sinkPort))
+		socket, err = net.ListenPacket(network, fmt.Sprintf(":%d", sinkPort))
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	var came atomic.Int64
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		buffer := make([]byte, 64)
@@ -49,7 +57,6 @@ func sink(t *testing.T, namespace string) *atomic.Int64 {
 		socket.Close()
 		wait.Wait()
 	})
-	return &came
 }
 
 // hammer sends a datagram to a sink every millisecond until the test ends, also while there is
@@ -58,7 +65,7 @@ func hammer(t *testing.T, namespace string, to netip.Addr) *atomic.Int64 {
 	t.Helper()
 	var socket net.PacketConn
 	if err := netns.Do(namespace, func() (err error) {
-		socket, err = net.ListenPacket("udp4", ":0")
+		socket, err = net.ListenPacket("udp"+familyOf(to), ":0")
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -109,6 +116,24 @@ func object(kind, name, spec string) string {
 	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: %s}\nspec: %s\n", version, kind, metadata, spec)
 }
 
+// familyOf is 4 or 6, as networks end.
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return "4"
+	}
+	return "6"
+}
+
+// inBothFamilies runs a test in labs of IPv4 and of IPv6. address makes that of a pod on n1 from its last number.
+func inBothFamilies(t *testing.T, run func(t *testing.T, families lab.Families, address func(last int) netip.Addr)) {
+	t.Helper()
+	for families, format := range map[lab.Families]string{lab.IPv4: "10.244.1.%d", lab.IPv6: "fd00:10:244:1::%d"} {
+		t.Run(string(families), func(t *testing.T) {
+			run(t, families, func(last int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf(format, last)) })
+		})
+	}
+}
+
 func podObject(name string) string { return object("Pod", name, "{nodeName: n1}") }
 
 func documents(list ...string) string { return strings.Join(list, "---\n") }
@@ -123,9 +148,13 @@ func sandboxOf(t *testing.T, pod, address string) (namespace string, add call) {
 // TestAPolicyIsInForceFromAPodsFirstPacket: others send to the pod's address, and the pod sends,
 // from before its ADD. Nothing comes through, either way, until the policy goes.
 func TestAPolicyIsInForceFromAPodsFirstPacket(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 2})
+	inBothFamilies(t, inForceFromTheFirstPacket)
+}
+
+func inForceFromTheFirstPacket(t *testing.T, families lab.Families, at func(int) netip.Addr) {
+	l := up(t, lab.Options{Nodes: 2, Families: families})
 	n1, here, there := node(t, l, "n1"), pod(t, l, "a1"), pod(t, l, "b1")
-	address := netip.MustParseAddr("10.244.1.50")
+	address := at(50)
 	closed := object("NetworkPolicy", "closed", "{podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress, Egress]}")
 	fromNear, fromFar := hammer(t, here.Netns, address), hammer(t, there.Netns, address)
 	atNear, atFar := sink(t, here.Netns), sink(t, there.Netns)
@@ -167,22 +196,22 @@ var threePods = documents(podObject("db"), podObject("web"), podObject("api"))
 
 var onlyFromAPI = object("NetworkPolicy", "db", "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]}")
 
-func newJudgedPair(t *testing.T, l *lab.Lab) judgedPair {
+func newJudgedPair(t *testing.T, l *lab.Lab, at func(int) netip.Addr) judgedPair {
 	t.Helper()
 	p := judgedPair{n1: node(t, l, "n1")}
 	known(t, p.n1, documents(threePods, onlyFromAPI))
 	sandboxes := map[string]string{}
-	for name, address := range map[string]string{"db": "10.244.1.50", "web": "10.244.1.51", "api": "10.244.1.52"} {
-		namespace, add := sandboxOf(t, name, address)
+	for name, last := range map[string]int{"db": 50, "web": 51, "api": 52} {
+		namespace, add := sandboxOf(t, name, at(last).String())
 		added(t, p.n1, add)
 		t.Cleanup(func() { deleted(t, p.n1, add) })
 		sandboxes[name] = namespace
 	}
-	db := netip.MustParseAddr("10.244.1.50")
+	db := at(50)
 	p.denied = sink(t, sandboxes["db"])
 	p.tries = hammer(t, sandboxes["web"], db)
 	traffic.ServeEcho(t, sandboxes["db"])
-	p.allowed = traffic.Connect(t, "of the allowed peer", "tcp4", sandboxes["api"], db)
+	p.allowed = traffic.Connect(t, "of the allowed peer", "tcp"+familyOf(db), sandboxes["api"], db)
 	p.allowed.Begin()
 	return p
 }
@@ -198,8 +227,12 @@ func (p judgedPair) holds(t *testing.T, when string) {
 
 // TestAPolicyStaysInForceWithoutItsAgent, and when the agent is back; what is allowed goes on.
 func TestAPolicyStaysInForceWithoutItsAgent(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
-	p := newJudgedPair(t, l)
+	inBothFamilies(t, staysInForceWithoutItsAgent)
+}
+
+func staysInForceWithoutItsAgent(t *testing.T, families lab.Families, at func(int) netip.Addr) {
+	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
+	p := newJudgedPair(t, l, at)
 	p.holds(t, "before")
 	for range 2 {
 		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
@@ -225,8 +258,12 @@ func TestAPolicyStaysInForceWithoutItsAgent(t *testing.T) {
 // live. It is as isolated as before, and what was allowed goes on; so it is for an agent that starts
 // in that time.
 func TestAPodIsIsolatedUntilItsDEL(t *testing.T) {
-	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
-	p := newJudgedPair(t, l)
+	inBothFamilies(t, isolatedUntilItsDEL)
+}
+
+func isolatedUntilItsDEL(t *testing.T, families lab.Families, at func(int) netip.Addr) {
+	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
+	p := newJudgedPair(t, l, at)
 	p.holds(t, "before")
 	without := documents(podObject("web"), onlyFromAPI)
 	known(t, p.n1, without)
@@ -248,5 +285,56 @@ func TestAPodIsIsolatedUntilItsDEL(t *testing.T) {
 	p.holds(t, "when their objects went while the agent was away")
 	p.allowed.End(t)
 	known(t, p.n1, podObject("web"))
+	more(t, "it comes through without the policy", p.denied, 10)
+}
+
+// TestAPolicyStaysInForceWithoutItsSource: what the policies come from cannot be read, or is empty all at once, for an
+// agent that runs and for one that starts.
+func TestAPolicyStaysInForceWithoutItsSource(t *testing.T) {
+	inBothFamilies(t, staysInForceWithoutItsSource)
+}
+
+func staysInForceWithoutItsSource(t *testing.T, families lab.Families, at func(int) netip.Addr) {
+	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
+	p := newJudgedPair(t, l, at)
+	p.holds(t, "before")
+	for _, empty := range []bool{false, true} {
+		back := takeAway(t, p.n1, empty)
+		unreadable(t, p.n1, true)
+		p.holds(t, "without its source")
+		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
+			t.Fatal(err)
+		}
+		restarted(t, l, p.n1, lab.Agent)
+		p.holds(t, "for an agent that starts without its source")
+		back()
+		unreadable(t, p.n1, false)
+		p.holds(t, "when the source is back")
+	}
+	p.allowed.End(t)
+	known(t, p.n1, threePods)
+	more(t, "it comes through without the policy", p.denied, 10)
+}
+
+// TestANewlyMentionedLabelOpensNothing: policies come and go that mention keys which none has mentioned before, so that
+// all identities are others; what is denied stays so, and what is allowed loses nothing.
+func TestANewlyMentionedLabelOpensNothing(t *testing.T) {
+	inBothFamilies(t, newlyMentionedLabelOpensNothing)
+}
+
+func newlyMentionedLabelOpensNothing(t *testing.T, families lab.Families, at func(int) netip.Addr) {
+	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
+	p := newJudgedPair(t, l, at)
+	p.holds(t, "before")
+	for i := range 20 {
+		mentions := fmt.Sprintf("{podSelector: {matchLabels: {app: api}}, ingress: [{from: [{podSelector: {matchExpressions: [{key: key-%d, operator: DoesNotExist}, {key: app, operator: NotIn, values: [web]}]}}]}]}", i)
+		known(t, p.n1, documents(threePods, onlyFromAPI, object("NetworkPolicy", "mentions", mentions)))
+		if i%2 == 0 {
+			known(t, p.n1, documents(threePods, onlyFromAPI))
+		}
+	}
+	p.holds(t, "when keys were mentioned for the first time")
+	p.allowed.End(t)
+	known(t, p.n1, threePods)
 	more(t, "it comes through without the policy", p.denied, 10)
 }
