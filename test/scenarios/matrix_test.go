@@ -167,7 +167,7 @@ func portmapLeads(t *testing.T, l *lab.Lab, n lab.NodeListing, c *libcni.Runtime
 		}
 		var conn net.Conn
 		err := netns.Do(outsideOf(t, l).Netns, func() (err error) {
-			conn, err = net.DialTimeout("tcp", net.JoinHostPort(address, fmt.Sprint(mapping["hostPort"])), askBound)
+			conn, err = net.DialTimeout("tcp", net.JoinHostPort(address, fmt.Sprint(mapping["hostPort"])), bound)
 			return err
 		})
 		if err != nil {
