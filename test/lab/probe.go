@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/sluice-cni/sluice/test/slow"
 )
 
 // ProbeRequest says what to try. The zero value tries everything that is
@@ -44,8 +47,11 @@ type ProbeResult struct {
 	Error string `json:"error"`
 }
 
-// parallelProbes is how many attempts are made at once.
+// parallelProbes is how many attempts are made at once on a machine that is not slow. On one that is, fewer
+// leave each the same time: TCP takes an answer that comes after a second for one that is lost.
 const parallelProbes = 16
+
+func probesAtOnce() int { return max(1, int(parallelProbes*time.Second/slow.Bound(time.Second))) }
 
 // Probe tries what reaches what. The results are in the order of ends and ports.
 // An error means that it could not be tried; what is not reached is no error.
@@ -64,7 +70,7 @@ func (l *Lab) Probe(ctx context.Context, request ProbeRequest) ([]ProbeResult, e
 	}
 	mtus := podMTUs{known: map[string]int{}}
 	results := make([]ProbeResult, len(attempts))
-	slots := make(chan struct{}, parallelProbes)
+	slots := make(chan struct{}, probesAtOnce())
 	var wait sync.WaitGroup
 	for i, attempt := range attempts {
 		slots <- struct{}{}
