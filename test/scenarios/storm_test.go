@@ -34,7 +34,7 @@ func stormHere() storm {
 
 // TestDaemonsAreKilledOverAndOver: while containers are plugged in and out all the time,
 // a daemon dies at any moment, again and again. What was acknowledged holds, and has its
-// connectivity; no address is held twice or lost; when all is deleted nothing is left.
+// connectivity and its host ports; no address is held twice or lost; when all is deleted nothing is left.
 func TestDaemonsAreKilledOverAndOver(t *testing.T) {
 	for _, d := range []lab.Daemon{lab.Agent, lab.Vswitchd, lab.OVSDB} {
 		t.Run(string(d), func(t *testing.T) { stormHere().blow(t, d) })
@@ -53,7 +53,8 @@ func (s storm) blow(t *testing.T, d lab.Daemon) {
 	for i := range s.living {
 		id := fmt.Sprintf("living%d", i)
 		spaces[id] = ovstest.NewNamespace(t).Path
-		book.took(addedAll(t, n, call{container: id, netns: spaces[id]}), id)
+		conf := withHostPorts(n, fmt.Sprintf(`{"hostPort":%d,"containerPort":80,"protocol":"udp"}`, 7000+i))
+		book.took(addedAll(t, n, call{container: id, netns: spaces[id], conf: conf}), id)
 	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -98,6 +99,12 @@ func (s storm) blow(t *testing.T, d lab.Daemon) {
 		}
 		return nil
 	})
+	eventually(t, "each of the living has its host port, by both families", func() error {
+		if ports := hostPortsOn(t, n); len(ports) != 2*s.living {
+			return fmt.Errorf("%v", ports)
+		}
+		return nil
+	})
 	ns := ovstest.NewNamespace(t).Path
 	var fill []call
 	for i := range s.capacity - s.living {
@@ -115,6 +122,7 @@ func (s storm) blow(t *testing.T, d lab.Daemon) {
 		deleted(t, n, call{container: id, netns: ns})
 	}
 	nothingLeft(t, l, n)
+	nothingOfHostPorts(t, l, n)
 	eventually(t, "nothing but the node's own flows is left", func() error {
 		for _, f := range flowsOf(t, n) {
 			if strings.HasPrefix(f.Owner, "pod ") {
