@@ -24,8 +24,14 @@ import (
 // cases is how many packets are asked about in each drawn cluster.
 const cases = 30
 
+// stages are the packets of a connection: what opens it, what its opener sends later, and what comes back; the
+// latter two also of a connection that no policy judged when it began.
+var stages = []string{"new", "known", "reply", "known" + unmarked, "reply" + unmarked}
+
+const unmarked = ", older than the first policy"
+
 // TestASwitchDoesWhatTheVerdictSays: the compiled flows of drawn clusters in a switch, and packets
-// between drawn ends by ofproto/trace, new ones, known ones and answers.
+// between drawn ends by ofproto/trace, in all stages.
 func TestASwitchDoesWhatTheVerdictSays(t *testing.T) {
 	conn, ctl := bridge(t)
 	asked, dropped := 0, 0
@@ -45,18 +51,13 @@ func TestASwitchDoesWhatTheVerdictSays(t *testing.T) {
 			}
 			v := verdict.Judge(s, c)
 			want := (v.Egress.Allowed || from.ofport == remote) && (v.Ingress.Allowed || to.ofport == remote)
-			for _, stage := range []string{"new", "known", "reply"} {
-				packet := describe(c, from, to, stage)
-				text, err := ctl.Call(context.Background(), "ofproto/trace", "br0", packet)
-				if err != nil {
-					t.Fatal(packet, err)
-				}
+			for _, stage := range stages {
 				asked++
 				if !want {
 					dropped++
 				}
-				if got := strings.Contains(text, "\n15. "); got != want {
-					t.Fatalf("%s packet %s passes: %v\negress: %s\ningress: %s\n%s", stage, packet, got, v.Egress.Reason, v.Ingress.Reason, text)
+				if got, text := passes(t, ctl, c, from, to, stage); got != want {
+					t.Fatalf("%s packet passes: %v\negress: %s\ningress: %s\n%s", stage, got, v.Egress.Reason, v.Ingress.Reason, text)
 				}
 			}
 		}
@@ -106,8 +107,20 @@ func endsOf(s state.State) []end {
 	return out
 }
 
+// passes tells whether policies let a packet through, and what ofproto/trace says of it.
+func passes(t fataler, ctl appctl.Client, c verdict.Connection, from, to end, stage string) (bool, string) {
+	t.Helper()
+	packet := describe(c, from, to, stage)
+	text, err := ctl.Call(context.Background(), "ofproto/trace", "br0", packet)
+	if err != nil {
+		t.Fatal(packet, err)
+	}
+	return strings.Contains(text, "\n15. "), text
+}
+
 // describe is the packet as ofproto/trace takes it, as it comes out of the tables before.
 func describe(c verdict.Connection, from, to end, stage string) string {
+	stage, old := strings.CutSuffix(stage, unmarked)
 	proto := strings.ToLower(string(c.Protocol))
 	number := map[state.Protocol]uint32{state.TCP: 6, state.UDP: 17, state.SCTP: 132}[c.Protocol]
 	src, dst, tuple := "nw_src", "nw_dst", "ct_nw_src=%s,ct_nw_dst=%s"
@@ -130,8 +143,12 @@ func describe(c verdict.Connection, from, to end, stage string) string {
 	if stage == "reply" {
 		bits |= flows.ConnectionReply
 	}
+	mark, label := flows.CTMarkValid|uint64(number)<<16|uint64(c.Port), hex(c.Destination)
+	if old {
+		mark, label = 0, "0"
+	}
 	return text + fmt.Sprintf(",reg5=%d,ct_mark=0x%x,ct_label=%s,ct_nw_proto=%d,ct_tp_src=40000,ct_tp_dst=%d,"+tuple,
-		bits, flows.CTMarkValid|uint64(number)<<16|uint64(c.Port), hex(c.Destination), number, c.Port, c.Source, c.Destination)
+		bits, mark, label, number, c.Port, c.Source, c.Destination)
 }
 
 func hex(a netip.Addr) string { return fmt.Sprintf("0x%x", a.AsSlice()) }
