@@ -37,10 +37,11 @@ func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
 	if err != nil {
 		return tables{}, err
 	}
-	t, err := dumpGroups(ctx, sw)
+	groups, err := sw.DumpGroups(ctx)
 	if err != nil {
 		return tables{}, err
 	}
+	t := takeGroups(groups)
 	t.take(entries)
 	return t, nil
 }
@@ -60,12 +61,8 @@ func (t *tables) take(entries []openflow.Entry) {
 	flows.Sort(t.flows)
 }
 
-// dumpGroups reads the groups that the switch holds.
-func dumpGroups(ctx context.Context, sw openflow.Switch) (t tables, err error) {
-	groups, err := sw.DumpGroups(ctx)
-	if err != nil {
-		return tables{}, err
-	}
+// takeGroups takes the groups of a dump in.
+func takeGroups(groups []openflow.GroupEntry) (t tables) {
 	for _, e := range groups {
 		if e.Strange != "" {
 			t.strangeGroups = append(t.strangeGroups, e.Group.ID)
@@ -74,7 +71,7 @@ func dumpGroups(ctx context.Context, sw openflow.Switch) (t tables, err error) {
 		}
 	}
 	slices.SortFunc(t.groups, flows.CompareGroups)
-	return t, nil
+	return t
 }
 
 // diffTables is what turns have into want.

@@ -17,9 +17,11 @@ import (
 // fakeSwitch holds flows and groups as a switch does: one of a key, changes whole or
 // not at all.
 type fakeSwitch struct {
-	flows   map[flows.Key]flows.Flow
-	groups  map[uint32]flows.Group
-	strange []openflow.Entry
+	flows  map[flows.Key]flows.Flow
+	groups map[uint32]flows.Group
+	// groupsRead counts those that were asked for by their numbers.
+	groupsRead int
+	strange    []openflow.Entry
 	// refuse says what is wrong with a flow or a group, if anything.
 	refuse      func(flows.Flow) error
 	refuseGroup func(flows.Group) error
@@ -63,6 +65,12 @@ func (s *fakeSwitch) DumpGroups(context.Context) ([]openflow.GroupEntry, error) 
 		out = append(out, openflow.GroupEntry{Group: g})
 	}
 	return out, nil
+}
+
+func (s *fakeSwitch) DumpGroupsOf(ctx context.Context, ids []uint32) ([]openflow.GroupEntry, error) {
+	s.groupsRead += len(ids)
+	all, err := s.DumpGroups(ctx)
+	return slices.DeleteFunc(all, func(e openflow.GroupEntry) bool { return !slices.Contains(ids, e.Group.ID) }), err
 }
 
 func (s *fakeSwitch) GroupStats(context.Context) ([]openflow.GroupStats, error) { return nil, nil }

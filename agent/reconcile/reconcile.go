@@ -40,6 +40,8 @@ type Reconciler struct {
 	repaired uint64
 	// part is the one of Parts that is looked at next.
 	part int
+	// groupLooks counts looks at the groups.
+	groupLooks int
 	// connection counts the switches that were opened.
 	connection uint64
 	drifted    chan struct{}
@@ -52,7 +54,8 @@ type Look int
 const (
 	// Trust takes what was left there to be there.
 	Trust Look = iota
-	// LookAtGroups dumps the groups, of whose changes the switch does not tell.
+	// LookAtGroups dumps the groups, of whose changes the switch does not tell; of manyGroups and more, one of
+	// Parts after the other.
 	LookAtGroups
 	// LookAtPart dumps one of Parts of the flows besides, another each time.
 	LookAtPart
@@ -63,6 +66,12 @@ const (
 // Parts is how many a look at the flows is divided into: all at once, where there are many, would keep a
 // change waiting.
 const Parts = 16
+
+// Of manyGroups a look takes those of a part; somebody else's are found by looking at all, every so many looks.
+const (
+	manyGroups = 256
+	wholeEvery = 8 * Parts
+)
 
 // New makes a Reconciler that opens its switch when first needed, and again when
 // it was lost.
@@ -203,11 +212,10 @@ func (r *Reconciler) follow(events <-chan openflow.FlowEvent) {
 // isOther tells whether the switch has other groups than it was left with, or other flows in the part whose turn
 // it is.
 func (r *Reconciler) isOther(ctx context.Context, part bool) (bool, error) {
-	have, err := dumpGroups(ctx, r.sw)
+	have, want, err := r.lookAtGroups(ctx)
 	if err != nil {
 		return false, err
 	}
-	want := tables{groups: render.Result{Set: r.installed}.Groups()}
 	if part {
 		if err := r.takePart(ctx, &have, &want); err != nil {
 			return false, err
@@ -216,11 +224,41 @@ func (r *Reconciler) isOther(ctx context.Context, part bool) (bool, error) {
 	return diffTables(have, want).Size() > 0, nil
 }
 
+// partOf is a part as cookies have it: the lowest bits of the owner's number, which is a hash of its name, so that
+// all parts are alike.
+func partOf(i int) (cookie, mask flows.Cookie) {
+	const shift = 16
+	return flows.Cookie(i%Parts) << shift, flows.Cookie(Parts-1) << shift
+}
+
+// lookAtGroups reads groups: all, or those of the part whose turn it is.
+func (r *Reconciler) lookAtGroups(ctx context.Context) (have, want tables, err error) {
+	look := r.groupLooks
+	r.groupLooks++
+	want.groups = render.Result{Set: r.installed}.Groups()
+	if len(want.groups) < manyGroups || look%wholeEvery == 0 {
+		groups, err := r.sw.DumpGroups(ctx)
+		return takeGroups(groups), want, err
+	}
+	want.groups = nil
+	cookie, mask := partOf(look)
+	var ids []uint32
+	for _, o := range r.installed {
+		if len(o.Flows) == 0 || o.Flows[0].Cookie&mask != cookie {
+			continue
+		}
+		for _, g := range o.Groups {
+			want.groups, ids = append(want.groups, g), append(ids, g.ID)
+		}
+	}
+	slices.SortFunc(want.groups, flows.CompareGroups)
+	groups, err := r.sw.DumpGroupsOf(ctx, ids)
+	return takeGroups(groups), want, err
+}
+
 // takePart takes the flows in of the part whose turn it is.
 func (r *Reconciler) takePart(ctx context.Context, have, want *tables) error {
-	// The lowest bits of the owner's number: a hash of its name, so that all parts are alike.
-	const shift = 16
-	cookie, mask := flows.Cookie(r.part)<<shift, flows.Cookie(Parts-1)<<shift
+	cookie, mask := partOf(r.part)
 	entries, err := r.sw.DumpCookies(ctx, cookie, mask)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -190,6 +191,40 @@ func TestGroupsAreLookedAtByThemselves(t *testing.T) {
 	apply(t, r, reconcile.LookAtGroups, a)
 	if !sw.holds(a) || r.Repaired() != 1 {
 		t.Errorf("left %v, %d repairs", sw.groups, r.Repaired())
+	}
+}
+
+// TestManyGroupsAreLookedAtInParts: none is read twice before all have been, and what others do is found.
+func TestManyGroupsAreLookedAtInParts(t *testing.T) {
+	sw := newFake()
+	r := reconciler(sw)
+	var set []*render.Owned
+	const n = 1000
+	for i := range uint32(n) {
+		set = append(set, withGroups(owned(fmt.Sprintf("%04d", i), flow(0, i)), group(i+1, 1)))
+	}
+	apply(t, r, reconcile.Trust, set...)
+	apply(t, r, reconcile.LookAtPart, set...) // all of them, the first time
+	before := sw.groupsRead
+	for range reconcile.Parts {
+		apply(t, r, reconcile.LookAtPart, set...)
+	}
+	if read := sw.groupsRead - before; read != n || r.Repaired() != 0 {
+		t.Errorf("%d groups of %d were read, %d repairs where nothing differs", read, n, r.Repaired())
+	}
+	sw.groups[7] = group(7, 9)
+	for range reconcile.Parts {
+		apply(t, r, reconcile.LookAtPart, set...)
+	}
+	if !sw.holds(set...) || r.Repaired() != 1 {
+		t.Errorf("a changed group: %d repairs", r.Repaired())
+	}
+	sw.groups[n+9] = group(n+9, 1)
+	for range 8 * reconcile.Parts {
+		apply(t, r, reconcile.LookAtPart, set...)
+	}
+	if !sw.holds(set...) || r.Repaired() != 2 {
+		t.Errorf("a foreign group: %d repairs", r.Repaired())
 	}
 }
 

@@ -52,8 +52,49 @@ type GroupEntry struct {
 // DumpGroups reads all groups that the switch holds, in no order.
 func (c *Conn) DumpGroups(ctx context.Context) ([]GroupEntry, error) {
 	var e encoder
-	e.groupDescRequest()
+	e.groupDescRequest(allGroups)
 	return dump(ctx, c, "dump groups", multipartGroupDesc, e.b, (*decoder).groupDesc)
+}
+
+// DumpGroupsOf implements [Switch]. It asks for all at once, each by itself.
+func (c *Conn) DumpGroupsOf(ctx context.Context, ids []uint32) ([]GroupEntry, error) {
+	var list []GroupEntry
+	left := len(ids)
+	if left == 0 {
+		return nil, nil
+	}
+	outcome := make(chan error, 1)
+	l := c.begin(left, func(_ int, m message) {
+		if m.kind == kindError {
+			tell(outcome, decodeError(m.body))
+			return
+		}
+		more, err := decodePart(m, multipartGroupDesc, &list, (*decoder).groupDesc)
+		if !more {
+			left--
+		}
+		if err != nil || left == 0 {
+			tell(outcome, err)
+		}
+	})
+	defer c.end(l)
+	var e encoder
+	for i, id := range ids {
+		start := e.begin(kindMultipartRequest, l.base+uint32(i))
+		e.u16(multipartGroupDesc)
+		e.u16(0) // flags
+		e.zero(4)
+		e.groupDescRequest(id)
+		e.end(start)
+	}
+	if err := c.send(ctx, e.b); err != nil {
+		return nil, fmt.Errorf("dump %d groups: send the requests: %w", len(ids), err)
+	}
+	if err := c.await(ctx, l, outcome); err != nil {
+		c.end(l) // list is ours again
+		return nil, fmt.Errorf("dump %d groups: wait for the replies after %d: %w", len(ids), len(list), err)
+	}
+	return list, nil
 }
 
 // dump makes a multipart request, which what names in an error, and decodes each

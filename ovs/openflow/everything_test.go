@@ -36,6 +36,7 @@ func everything(ctx context.Context, c *Conn, seen func(PacketIn)) error {
 	for _, call := range []func() error{
 		func() error { _, err := c.Dump(ctx); return err },
 		func() error { _, err := c.DumpGroups(ctx); return err },
+		func() error { _, err := c.DumpGroupsOf(ctx, []uint32{1, 2}); return err },
 		func() error { _, err := c.DumpMeters(ctx); return err },
 		func() error { _, err := c.MeterFeatures(ctx); return err },
 		func() error { _, err := c.MeterStats(ctx); return err },

@@ -139,9 +139,9 @@ func (e *encoder) selection(g flows.Group) {
 	e.pad(start)
 }
 
-// groupDescRequest appends the body of a request for all groups.
-func (e *encoder) groupDescRequest() {
-	e.u32(allGroups)
+// groupDescRequest appends the body of a request for a group, or allGroups.
+func (e *encoder) groupDescRequest(id uint32) {
+	e.u32(id)
 	e.zero(4)
 }
 

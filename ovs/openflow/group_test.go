@@ -172,3 +172,34 @@ func TestStrangeGroupsAreDumpedAndCanBeRemoved(t *testing.T) {
 		t.Errorf("left %v", got)
 	}
 }
+
+func TestGroupsAreReadByTheirNumbers(t *testing.T) {
+	noLeak(t)
+	_, socket := bridge(t)
+	c := dial(t, socket)
+	var change openflow.Change
+	var ids []uint32
+	want := map[uint32]flows.Group{}
+	for i := range uint32(600) {
+		g := flows.Group{ID: 10 + i, Buckets: []flows.Bucket{bucket(i, 100, flows.OutputTo{Port: 4})}}
+		change.PutGroups = append(change.PutGroups, g)
+		if i%2 == 0 {
+			ids, want[g.ID] = append(ids, g.ID), g
+		}
+	}
+	if err := c.Apply(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.DumpGroupsOf(t.Context(), append(ids, 5)) // there is no 5
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("%d groups of %d: %v", len(got), len(want), err)
+	}
+	for _, e := range got {
+		if e.Strange != "" || !e.Group.Equal(want[e.Group.ID]) {
+			t.Errorf("got %v, want %v", e.Group, want[e.Group.ID])
+		}
+	}
+	if none, err := c.DumpGroupsOf(t.Context(), nil); err != nil || len(none) > 0 {
+		t.Errorf("of no groups: %v, %v", none, err)
+	}
+}

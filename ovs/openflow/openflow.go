@@ -17,6 +17,8 @@ type Switch interface {
 	DumpCookies(ctx context.Context, cookie, mask flows.Cookie) ([]Entry, error)
 	// DumpGroups reads all groups that the switch holds, in no order.
 	DumpGroups(ctx context.Context) ([]GroupEntry, error)
+	// DumpGroupsOf is DumpGroups of those groups alone, of which some may not be there.
+	DumpGroupsOf(ctx context.Context, ids []uint32) ([]GroupEntry, error)
 	// GroupStats reads the counters of all groups, in no order; those of a group's buckets
 	// are in the order in which DumpGroups tells them.
 	GroupStats(ctx context.Context) ([]GroupStats, error)
