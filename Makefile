@@ -97,6 +97,7 @@ bench: deps build ## measure beside the bridge plugin and ovs-ofctl, each in one
 	$(GO) run ./test/bench -out out/bench.json
 	$(GO) run ./test/bench/openflow -out out/bench-openflow.json
 	$(GO) run ./test/bench/policy -out out/bench-policy.json
+	$(GO) run ./test/bench/service -out out/bench-service.json
 	$(GO) test -run '^$$' -bench HundredThousandFlows ./agent/reconcile
 
 generate: ## make generated code anew

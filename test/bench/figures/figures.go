@@ -32,8 +32,11 @@ func New(name, unit string, value float64, peer string, peerValue float64) Figur
 func round(f float64) float64 { return math.Round(f*1000) / 1000 }
 
 // Write writes figures to a file, whose directory it makes if need be.
-func Write(path string, list []Figure) error {
-	text, err := json.MarshalIndent(list, "", "  ")
+func Write(path string, list []Figure) error { return WriteJSON(path, list) }
+
+// WriteJSON writes what has a form of its own.
+func WriteJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(path), 0o755)
 	}

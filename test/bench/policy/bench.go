@@ -19,6 +19,8 @@ import (
 	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/ovs/openflow"
 	"github.com/sluice-cni/sluice/test/apiserver"
+	"github.com/sluice-cni/sluice/test/bench/figures"
+	"github.com/sluice-cni/sluice/test/bench/watched"
 )
 
 // row is what was measured in one case. Times are milliseconds, memory megabytes.
@@ -59,7 +61,7 @@ const localPods = namespaces
 type bench struct {
 	options
 	cluster   *cluster
-	node      *node
+	node      *watched.Node
 	addresses []netip.Addr
 	hammer    *hammer
 	result    result
@@ -72,7 +74,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	b := &bench{options: o, cluster: &cluster{Server: apiserver.New()}, result: result{AddWithout: map[int]float64{}}}
 	b.node, err = startNodeFor(ctx, o, b.cluster)
-	defer func() { err = errors.Join(err, b.node.stop(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, b.node.Stop(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return err
 	}
@@ -90,41 +92,41 @@ func run(ctx context.Context, o options) (err error) {
 	for _, pods := range o.pods {
 		b.cluster.shrink()
 		if err := b.pods(ctx, pods); err != nil {
-			return fmt.Errorf("%d pods: %w\n%s", pods, err, b.node.log.Bytes()[max(0, b.node.log.Len()-3000):])
+			return fmt.Errorf("%d pods: %w\n%s", pods, err, b.node.Log.Bytes()[max(0, b.node.Log.Len()-3000):])
 		}
 	}
 	if err := b.print(); err != nil {
 		return err
 	}
-	return writeJSON(o.out, b.result)
+	return figures.WriteJSON(o.out, b.result)
 }
 
 // startNodeFor starts the node once the API server knows of it.
-func startNodeFor(ctx context.Context, o options, c *cluster) (*node, error) {
+func startNodeFor(ctx context.Context, o options, c *cluster) (*watched.Node, error) {
 	progress("starting a lab")
-	if err := c.begin(newNode(nodeName, "10.244.1.0/24", "10.9.0.1")); err != nil {
-		return &node{}, err
+	if err := c.begin(newNode(watched.NodeName, "10.244.1.0/24", "10.9.0.1")); err != nil {
+		return &watched.Node{}, err
 	}
-	return startNode(ctx, o.binDir, c)
+	return watched.Start(ctx, "pol", o.binDir, c)
 }
 
 func localName(i int) string { return fmt.Sprintf("l%02d", i) }
 
-func (b *bench) sandbox(i int) string { return b.node.sandboxes[localName(i)] }
+func (b *bench) sandbox(i int) string { return b.node.Sandboxes[localName(i)] }
 
 // plugIn plugs the node's pods in.
 func (b *bench) plugIn(ctx context.Context) error {
 	for i := range localPods {
 		labels := map[string]string{"app": "app0", "pod": localName(i)}
-		if err := b.cluster.put(podsPath, newPod(namespaceName(i), localName(i), nodeName, "", labels)); err != nil {
+		if err := b.cluster.put(podsPath, newPod(namespaceName(i), localName(i), watched.NodeName, "", labels)); err != nil {
 			return err
 		}
-		address, _, err := b.node.add(ctx, namespaceName(i), localName(i))
+		address, _, err := b.node.Add(ctx, namespaceName(i), localName(i))
 		if err != nil {
 			return err
 		}
 		b.addresses = append(b.addresses, address)
-		if err := b.cluster.put(podsPath, newPod(namespaceName(i), localName(i), nodeName, address.String(), labels)); err != nil {
+		if err := b.cluster.put(podsPath, newPod(namespaceName(i), localName(i), watched.NodeName, address.String(), labels)); err != nil {
 			return err
 		}
 	}
@@ -181,14 +183,14 @@ func (b *bench) inForce(ctx context.Context) error {
 
 // binds makes a change, and waits until it is in force.
 func (b *bench) binds(ctx context.Context, change func() error) error {
-	before, err := api.NewClient(b.node.at.AgentSocket).Status(ctx)
+	before, err := api.NewClient(b.node.At.AgentSocket).Status(ctx)
 	if err == nil {
 		err = change()
 	}
 	if err != nil {
 		return err
 	}
-	return b.node.await(ctx, func(s api.Status) bool {
+	return b.node.Await(ctx, func(s api.Status) bool {
 		return s.Ready && s.Input.Seen != before.Input.Seen && s.Input.Seen == s.Input.Installed
 	})
 }
@@ -221,7 +223,7 @@ func (b *bench) measure(ctx context.Context, r row) (row, error) {
 	}
 	var profiled sync.WaitGroup
 	if b.profile != "" {
-		profiled.Go(func() { _ = b.node.profile(ctx, b.profile, 15*time.Second) })
+		profiled.Go(func() { _ = b.node.Profile(ctx, b.profile, 15*time.Second) })
 	}
 	took, err := b.timeEvents(ctx)
 	if err != nil {
@@ -232,12 +234,12 @@ func (b *bench) measure(ctx context.Context, r row) (row, error) {
 	if r.Add, err = b.timeAdds(ctx); err != nil {
 		return r, err
 	}
-	status, err := api.NewClient(b.node.at.AgentSocket).Status(ctx)
+	status, err := api.NewClient(b.node.At.AgentSocket).Status(ctx)
 	if err != nil {
 		return r, err
 	}
 	r.Flows = status.Flows.Installed
-	r.AgentMB, r.VswitchdMB = resident(b.node.agent.Process.Pid), resident(b.node.at.PIDs.Vswitchd)
+	r.AgentMB, r.VswitchdMB = b.node.AgentMB(), b.node.VswitchdMB()
 	return r, nil
 }
 
@@ -277,16 +279,16 @@ func (b *bench) timeAdds(ctx context.Context) (float64, error) {
 	namespace, name := namespaceName(3), "added"
 	defer b.cluster.Delete(podsPath, namespace, name)
 	for range b.adds {
-		if err := b.cluster.put(podsPath, newPod(namespace, name, nodeName, "", map[string]string{"app": "app0"})); err != nil {
+		if err := b.cluster.put(podsPath, newPod(namespace, name, watched.NodeName, "", map[string]string{"app": "app0"})); err != nil {
 			return 0, err
 		}
 		time.Sleep(100 * time.Millisecond) // kubelet is not that quick either
-		_, t, err := b.node.add(ctx, namespace, name)
+		_, t, err := b.node.Add(ctx, namespace, name)
 		if err != nil {
 			return 0, err
 		}
 		took = append(took, t.Seconds()*1e3)
-		if err := b.node.del(ctx, namespace, name); err != nil {
+		if err := b.node.Del(ctx, namespace, name); err != nil {
 			return 0, err
 		}
 	}
@@ -342,7 +344,7 @@ func (b *bench) changed(ctx context.Context, do func() error) (flows, length int
 }
 
 func (b *bench) dump(ctx context.Context) (map[string]bool, error) {
-	conn, err := openflow.Dial(ctx, filepath.Join(b.node.at.OVSRunDir, "br-sluice.mgmt"), nil)
+	conn, err := openflow.Dial(ctx, filepath.Join(b.node.At.OVSRunDir, "br-sluice.mgmt"), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +360,7 @@ func (b *bench) dump(ctx context.Context) (map[string]bool, error) {
 var current = regexp.MustCompile(`\(current (\d+)\)`)
 
 func (b *bench) currentlyCached(ctx context.Context) (int, error) {
-	text, err := b.node.appctl(ctx, "upcall/show")
+	text, err := b.node.Appctl(ctx, "upcall/show")
 	if err != nil {
 		return 0, err
 	}
