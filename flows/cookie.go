@@ -33,6 +33,9 @@ const (
 	OwnerLearned OwnerKind = 15
 )
 
+// Learned tells whether the switch has made the flow by itself.
+func (f Flow) Learned() bool { return f.Table == Affinity && f.Cookie.Kind() == OwnerLearned }
+
 func (k OwnerKind) String() string {
 	switch k {
 	case OwnerPipeline:

@@ -26,6 +26,9 @@ const mostComing = 1000
 func Gone(was, now []*render.Owned, services service.Result) []conntrack.Match {
 	before, after := translations(was), translations(now)
 	gone, come := without(before, after), without(after, before)
+	if len(gone)+len(come) == 0 {
+		return nil
+	}
 	_, ports := services.Standings(append(slices.Clip(gone), come...))
 	come = slices.DeleteFunc(come, func(t service.Translation) bool { return ports[t.Frontend] })
 	var out []conntrack.Match

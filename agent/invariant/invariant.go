@@ -138,7 +138,7 @@ func addresses(rows []lease.Lease) []Broken {
 // maxFlows is how many single flows are named before they are only counted.
 const maxFlows = 5
 
-// tables: the switch has the rendered flows, and no others.
+// tables: the switch has the rendered flows, and no others but what it has learned.
 func tables(s Seen) []Broken {
 	const cure = "the agent puts it right within 10 s; if it comes back, somebody else writes to the bridge"
 	want, have := map[string]bool{}, map[string]bool{}
@@ -146,7 +146,9 @@ func tables(s Seen) []Broken {
 		want[f.String()] = true
 	}
 	for _, f := range s.Installed {
-		have[f.String()] = true
+		if !f.Learned() {
+			have[f.String()] = true
+		}
 	}
 	var broken []Broken
 	tell := func(what string, list []string) {

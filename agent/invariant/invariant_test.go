@@ -61,6 +61,9 @@ func TestCheck(t *testing.T) {
 		{"a lent device that is elsewhere", func(s *invariant.Seen) { s.Rows[0].Layer2.Device, s.Cables = "eth1", s.Cables[1:] }, []string{"device eth1, lent to pod default/a, is not in its container"}},
 		{"a flow that is missing", func(s *invariant.Seen) { s.Installed = nil }, []string{"flow is missing: "}},
 		{"a flow of somebody else", func(s *invariant.Seen) { s.Installed = append(s.Installed, other) }, []string{"flow is not ours: "}},
+		{"a flow that the switch has learned", func(s *invariant.Seen) {
+			s.Installed = append(s.Installed, flows.Flow{Table: flows.Affinity, Cookie: flows.Owner{Kind: flows.OwnerLearned}.Cookie(0)})
+		}, nil},
 		{"a flow that cannot be read", func(s *invariant.Seen) { s.Strange = []string{"table=0 x"} }, []string{"flow is not ours: table=0 x"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

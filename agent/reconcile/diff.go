@@ -26,11 +26,6 @@ func tablesOf(set []*render.Owned) tables {
 	return tables{flows: r.Flows(), groups: r.Groups()}
 }
 
-// learned tells whether the switch has made the flow by itself.
-func learned(f flows.Flow) bool {
-	return f.Table == flows.Affinity && f.Cookie.Kind() == flows.OwnerLearned
-}
-
 // dump reads what the switch holds.
 func dump(ctx context.Context, sw openflow.Switch) (tables, error) {
 	entries, err := sw.Dump(ctx)
@@ -51,7 +46,7 @@ func (t *tables) take(entries []openflow.Entry) {
 	t.flows = make([]flows.Flow, 0, len(entries))
 	for _, e := range entries {
 		switch {
-		case learned(e.Flow):
+		case e.Flow.Learned():
 		case e.Strange != "":
 			t.strange = append(t.strange, e)
 		default:

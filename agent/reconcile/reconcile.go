@@ -199,7 +199,7 @@ func (r *Reconciler) open(ctx context.Context) error {
 // forgets, it does itself.
 func (r *Reconciler) follow(events <-chan openflow.FlowEvent) {
 	for e := range events {
-		if e.Kind == openflow.FlowsOwn || learned(e.Flow) {
+		if e.Kind == openflow.FlowsOwn || e.Flow.Learned() {
 			continue
 		}
 		select {

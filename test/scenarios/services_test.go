@@ -2,12 +2,17 @@ package scenarios
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/test/golden"
 	"github.com/sluice-cni/sluice/test/lab"
+	"github.com/sluice-cni/sluice/test/slow"
+	"github.com/sluice-cni/sluice/test/traffic"
 )
 
 // servicePods are two pods and one on the host's network for each of two nodes.
@@ -117,5 +122,88 @@ func TestServicesAcrossNodes(t *testing.T) {
 	if text, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2-cluster:81"); status != 0 ||
 		!strings.Contains(text, "looks the destination up in service: service default/pod2-cluster: refused: nobody serves") {
 		t.Errorf("why says with status %d:\n%s", status, text)
+	}
+}
+
+// TestServicesOutliveAgents: agents are killed while pods and nodes of both nodes open connections to a Service, and
+// hold one: none fails, is lost or moved to the other of two backends. Clients of one with session affinity keep their
+// backends.
+func TestServicesOutliveAgents(t *testing.T) {
+	objects, err := lab.ParseObjects("pods.yaml", []byte(servicePods()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := up(t, lab.Options{Nodes: 2, Objects: objects})
+	var endpoints []string
+	for _, name := range []string{"other1", "other2"} {
+		p := pod(t, l, "default/"+name)
+		traffic.ServeEcho(t, p.Netns)
+		endpoints = append(endpoints, fmt.Sprintf("{addresses: [%s], nodeName: %s, conditions: {ready: true}}", p.Addresses[0], p.Node))
+	}
+	const service = `
+---
+apiVersion: v1
+kind: Service
+metadata: {name: %[1]s}
+spec: {clusterIPs: [%[2]s], sessionAffinity: %[3]s, ports: [{name: echo, port: %[4]d}, {name: name, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: %[1]s, labels: {kubernetes.io/service-name: %[1]s}}
+addressType: IPv4
+ports: [{name: echo, port: %[4]d}, {name: name, port: 8080}]
+endpoints: [%[5]s]
+`
+	free, loyal := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("10.96.0.2")
+	text := fmt.Sprintf(service, "free", free, "None", traffic.EchoPort, strings.Join(endpoints, ", ")) +
+		fmt.Sprintf(service, "loyal", loyal, "ClientIP", traffic.EchoPort, strings.Join(endpoints, ", "))
+	if err := l.ApplyYAML(testContext(t), text); err != nil {
+		t.Fatal(err)
+	}
+	from := map[string]string{}
+	for _, name := range []string{"n1", "n2"} {
+		from[name] = node(t, l, name).Netns
+	}
+	for _, name := range []string{"pod1", "pod2"} {
+		from[name] = pod(t, l, "default/"+name).Netns
+	}
+	backends := func() map[string]string {
+		out := map[string]string{}
+		for name, place := range from {
+			err := netns.Do(place, func() (err error) {
+				out[name], err = lab.Try(testContext(t), "tcp", netip.AddrPortFrom(loyal, 80))
+				return err
+			})
+			if err != nil {
+				t.Fatalf("from %s: %v", name, err)
+			}
+		}
+		return out
+	}
+	before := backends()
+	var streams []*traffic.Stream
+	var dials []*traffic.Dials
+	for name, place := range from {
+		streams = append(streams, traffic.Connect(t, "a connection of "+name+" to the Service", "tcp4", place, free))
+		dials = append(dials, traffic.BeginDials("new connections of "+name+" to the Service", place, free))
+	}
+	for _, s := range streams {
+		s.Begin()
+	}
+	for _, name := range []string{"n1", "n2"} {
+		if err := l.Kill(testContext(t), name, lab.Agent); err != nil {
+			t.Fatal(err)
+		}
+		restarted(t, l, node(t, l, name), lab.Agent)
+		if now := backends(); !maps.Equal(now, before) {
+			t.Errorf("with another agent on %s clients are given %v, before %v", name, now, before)
+		}
+	}
+	for _, d := range dials {
+		d.EndLate(t, slow.Bound(10*time.Second))
+	}
+	for _, s := range streams {
+		s.Stop()
+		s.End(t)
 	}
 }
