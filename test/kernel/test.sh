@@ -58,7 +58,7 @@ seconds built
 began=$(date +%s)
 : >out/kernel.log
 status=0
-SLUICE_VM_LOG=$PWD/out/kernel.log SLUICE_VM_LIMIT=${SLUICE_VM_LIMIT:-1800} "$here/vm.sh" "$tmp" || status=$?
+SLUICE_VM_LOG=$PWD/out/kernel.log SLUICE_VM_LIMIT=${SLUICE_VM_LIMIT:-9000} "$here/vm.sh" "$tmp" || status=$?
 if [ $status = 124 ] || [ $status = 125 ]; then
 	echo "kernel: out/kernel.log ends:"
 	tail -50 out/kernel.log

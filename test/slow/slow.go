@@ -21,11 +21,11 @@ const most = 10
 var told = parse(os.Getenv(Variable))
 
 // Bound is how long this machine may take, as it is now, for what others do within d: a
-// machine is as slow as it is said to be, and slower while more processes want to run
-// than it has processors.
+// machine is as slow as it is said to be, or as the processes make it that want to run
+// on it, if these are more than it has processors.
 func Bound(d time.Duration) time.Duration {
 	text, _ := os.ReadFile("/proc/loadavg")
-	return time.Duration(float64(d) * max(1, told) * busy(string(text), runtime.NumCPU()))
+	return time.Duration(float64(d) * max(told, busy(string(text), runtime.NumCPU())))
 }
 
 // busy is how many times slower a machine is by its load (proc_loadavg(5)), whose mean over the last
