@@ -147,9 +147,6 @@ func TestAClientIsForgotten(t *testing.T) {
 	renewed := func() bool {
 		return len(n.learned()) == 1 && age.MatchString(n.learned()[0])
 	}
-	if renewed() {
-		t.Fatal(n.learned())
-	}
 	// The switch counts in whole seconds.
 	await(t, "a second to pass", func() bool { return !strings.Contains(n.learned()[0], "duration=0.") })
 	n.backendOf(client, "tcp4")
