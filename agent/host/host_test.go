@@ -145,7 +145,8 @@ func TestTheDeviceTakesWhatIsForTheLoopback(t *testing.T) {
 // after the kernel has looked.
 func TestWhatComesForTheLoopbackIsDropped(t *testing.T) {
 	ovstest.NewNamespace(t).Do(func() {
-		run(t, "ip link set lo up; ip link add sluice0 type veth peer name other; ip link set other up")
+		// The other end last: one that is up before its peer sends nothing until the kernel's link watch gets to it.
+		run(t, "ip link set lo up; ip link add sluice0 type veth peer name other; ip link set sluice0 up; ip link set other up")
 		want := gateway("fd00:1::1/128")
 		want.Gateway.Loopback = true
 		if err := host.New(slog.New(slog.DiscardHandler)).Apply(t.Context(), want, false); err != nil {
