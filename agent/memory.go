@@ -87,9 +87,11 @@ const (
 	// with what it remembers.
 	recallAfter = 2 * time.Second
 	// rememberPause is the least time between two writes of the file, and
-	// rememberShare bounds what they cost: the time of one to the time between two.
+	// rememberShare bounds what they cost: the time of one to the time between two. But what an agent that
+	// starts does not know, it takes away: no machine is so slow that the file may be older than rememberMost.
 	rememberPause = 100 * time.Millisecond
 	rememberShare = 20
+	rememberMost  = time.Second
 )
 
 func newMemory(dir string) *memory {
@@ -173,7 +175,7 @@ func (a *Agent) memoryLoop(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(max(rememberPause, rememberShare*time.Since(began))):
+		case <-time.After(min(rememberMost, max(rememberPause, rememberShare*time.Since(began)))):
 		}
 	}
 }

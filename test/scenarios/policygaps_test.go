@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -298,6 +300,13 @@ func staysInForceWithoutItsSource(t *testing.T, families lab.Families, at func(i
 	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
 	p := newJudgedPair(t, l, at)
 	p.holds(t, "before")
+	within(t, bound, "the policy is in what the agent remembers", func() error {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(p.n1.AgentSocket), "last-input.json"))
+		if err == nil && !strings.Contains(string(text), `"NetworkPolicies":[{`) {
+			err = errors.New("it has no policy")
+		}
+		return err
+	})
 	for _, empty := range []bool{false, true} {
 		back := takeAway(t, p.n1, empty)
 		unreadable(t, p.n1, true)
