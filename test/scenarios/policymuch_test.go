@@ -6,8 +6,7 @@ package scenarios
 const (
 	// churned is how many policies come and go beside connections.
 	churned = 60
-	// scanAddresses and scanPorts are what a scan tries, so many ports each millisecond.
+	// scanAddresses and scanPorts are what a scan tries.
 	scanAddresses = 50
 	scanPorts     = 2000
-	scanBurst     = 20
 )

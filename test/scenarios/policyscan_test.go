@@ -38,8 +38,12 @@ spec:
     ports: [{port: 7443}, {port: 3000, endPort: 3999}]
 `
 
-// scanFrom is the first port of a scan, next to an allowed one.
-const scanFrom = 8081
+// scanFrom is the first port of a scan, next to an allowed one; scanBurst are the ports that it tries each
+// millisecond: a switch in userspace takes hardly more.
+const (
+	scanFrom  = 8081
+	scanBurst = 20
+)
 
 // scan sends a datagram and a SYN to each port of each address, until all are tried or ctx ends.
 func scan(ctx context.Context, t *testing.T, namespace string, addresses []netip.Addr, ports int) {
