@@ -5,7 +5,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # How long the tests of one package may take before they count as hanging.
-TEST_TIMEOUT ?= 20m
+TEST_TIMEOUT ?= 30m
 
 .DEFAULT_GOAL := help
 .PHONY: test-cluster test-dockerfile test-long test-kernel smoke-kernel bench-kernel bench-kernel-cni help build deps lab lab-down cluster cluster-down cluster-smoke bench-cluster cluster-build test test-unit lint bench generate clean
