@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -52,7 +53,7 @@ func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.P
 	}
 	if len(gone) == 0 {
 		k.whole = now
-	} else if !sameSlice(now, k.base) || !reflect.DeepEqual(gone, k.gone) {
+	} else if !flows.SameSlice(now, k.base) || !reflect.DeepEqual(gone, k.gone) {
 		k.whole = append(slices.Clone(now), gone...)
 	}
 	k.base, k.last, k.gone = now, last, gone
@@ -61,7 +62,7 @@ func (k *keeper) pods(now []state.Pod, attachments []state.Attachment) []state.P
 
 // find makes the index: of the pods of attachments only, which are few.
 func (k *keeper) find(now []state.Pod, attachments []state.Attachment) {
-	if sameSlice(now, k.base) && slices.EqualFunc(attachments, k.attachments, func(a, b state.Attachment) bool {
+	if flows.SameSlice(now, k.base) && slices.EqualFunc(attachments, k.attachments, func(a, b state.Attachment) bool {
 		return a.PodName == b.PodName && a.PodNamespace == b.PodNamespace
 	}) {
 		return

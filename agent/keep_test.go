@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -13,7 +14,7 @@ func TestAPodIsWhatItWasUntilItsDEL(t *testing.T) {
 	other := state.Pod{Namespace: "shop", Name: "db", UID: "2"}
 	here := []state.Attachment{{Network: "n", ContainerID: "c", PodNamespace: "shop", PodName: "web", PodUID: "1"}}
 	all := []state.Pod{web, other}
-	if got := k.pods(all, here); !sameSlice(got, all) {
+	if got := k.pods(all, here); !flows.SameSlice(got, all) {
 		t.Errorf("nothing has gone: %v", got)
 	}
 	left := []state.Pod{other}
@@ -21,7 +22,7 @@ func TestAPodIsWhatItWasUntilItsDEL(t *testing.T) {
 	if len(got) != 2 || got[1].Labels["app"] != "web" || !got[1].Deleting {
 		t.Errorf("its object has gone: %v", got)
 	}
-	if again := k.pods(left, here); !sameSlice(again, got) {
+	if again := k.pods(left, here); !flows.SameSlice(again, got) {
 		t.Error("the same is not the same slice")
 	}
 	// One of its name, but another, changes nothing.
@@ -29,7 +30,7 @@ func TestAPodIsWhatItWasUntilItsDEL(t *testing.T) {
 	if got := k.pods([]state.Pod{other, next}, here); len(got) != 3 || got[2].UID != "1" {
 		t.Errorf("beside its successor: %v", got)
 	}
-	if got := k.pods(left, nil); !sameSlice(got, left) {
+	if got := k.pods(left, nil); !flows.SameSlice(got, left) {
 		t.Errorf("after its DEL: %v", got)
 	}
 	if got := k.pods(left, here); len(got) != 1 {

@@ -22,7 +22,7 @@ func (a *Agent) lookAtOVSDB(ctx context.Context, ovsdb *db.Client, s *state.Stat
 	if s.Facts, err = a.facts(*s, ovsdb, p.state.Facts, look); err != nil {
 		return err
 	}
-	if !look && reflect.DeepEqual(s.Facts, p.state.Facts) && sameSlice(s.Nodes, p.state.Nodes) {
+	if !look && reflect.DeepEqual(s.Facts, p.state.Facts) && flows.SameSlice(s.Nodes, p.state.Nodes) {
 		return nil
 	}
 	if err := a.bridge(ctx, *s, ovsdb); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-cni/sluice/agent/plugging"
 	"github.com/sluice-cni/sluice/agent/reconcile"
 	"github.com/sluice-cni/sluice/agent/source"
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
@@ -191,8 +192,8 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 // sameState tells whether two states are the same, without looking into the cluster's
 // objects: those that a source has not touched it gives out again.
 func sameState(a, b state.State) bool {
-	objects := sameSlice(a.Namespaces, b.Namespaces) && sameSlice(a.Nodes, b.Nodes) && sameSlice(a.Pods, b.Pods) &&
-		sameSlice(a.NetworkPolicies, b.NetworkPolicies) && sameSlice(a.Services, b.Services) && sameSlice(a.EndpointSlices, b.EndpointSlices)
+	objects := flows.SameSlice(a.Namespaces, b.Namespaces) && flows.SameSlice(a.Nodes, b.Nodes) && flows.SameSlice(a.Pods, b.Pods) &&
+		flows.SameSlice(a.NetworkPolicies, b.NetworkPolicies) && flows.SameSlice(a.Services, b.Services) && flows.SameSlice(a.EndpointSlices, b.EndpointSlices)
 	var none source.Objects
 	return objects && reflect.DeepEqual(none.Within(a), none.Within(b))
 }
@@ -201,9 +202,4 @@ func sameState(a, b state.State) bool {
 func sameForHost(a, b state.State) bool {
 	a.EndpointSlices, a.NetworkPolicies, a.Namespaces = b.EndpointSlices, b.NetworkPolicies, b.Namespaces
 	return sameState(a, b)
-}
-
-// sameSlice tells whether two slices are one.
-func sameSlice[T any](a, b []T) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

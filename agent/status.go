@@ -225,19 +225,8 @@ func (a *Agent) Flows(ctx context.Context) ([]api.Flow, error) {
 // Groups implements api.Agent.
 func (a *Agent) Groups(ctx context.Context) (map[uint32]map[uint32]uint64, error) {
 	a.recMu.Lock()
-	groups, err := a.rec.DumpGroups(ctx)
-	a.recMu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[uint32]map[uint32]uint64, len(groups))
-	for id, counters := range groups {
-		out[id] = make(map[uint32]uint64, len(counters))
-		for bucket, s := range counters {
-			out[id][bucket] = s.Packets
-		}
-	}
-	return out, nil
+	defer a.recMu.Unlock()
+	return a.rec.GroupPackets(ctx)
 }
 
 func text(a netip.Addr) string {

@@ -55,3 +55,6 @@ func apart(a, b []*Owned) (x, y []*Owned) {
 	}
 	return a, b
 }
+
+// SameSlice tells whether two slices are one; those that are not may be alike nevertheless.
+func SameSlice[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }

@@ -86,16 +86,18 @@ func checkRow(ovsdb *db.Client, l lease.Lease) error {
 	return nil
 }
 
-// checkHostEnd looks for the cable's end on the host.
-func checkHostEnd(l lease.Lease) (plug.HostEnd, error) {
+// checkHostEnd looks for the cable's end on the host, and then for its row.
+func checkHostEnd(ovsdb *db.Client, l lease.Lease) (plug.HostEnd, error) {
 	host, err := plug.Find(l.Port)
 	switch {
 	case errors.Is(err, plug.ErrNoInterface):
 		return host, differs("the cable's end on the host", "link "+l.Port, "none")
-	case err == nil && !host.Up:
+	case err != nil:
+		return host, err
+	case !host.Up:
 		return host, differs("link "+l.Port, "it up", "it down")
 	}
-	return host, err
+	return host, checkRow(ovsdb, l)
 }
 
 // inspected is the container's interface.
@@ -143,11 +145,8 @@ func ownInterface(r *types100.Result, req *wire.Request) int {
 
 // checkCable holds the veth and what is set in the container against the lease.
 func (p *Plugger) checkCable(ovsdb *db.Client, req *wire.Request, l lease.Lease, promised *types100.Result) error {
-	host, err := checkHostEnd(l)
+	host, err := checkHostEnd(ovsdb, l)
 	if err != nil {
-		return err
-	}
-	if err := checkRow(ovsdb, l); err != nil {
 		return err
 	}
 	in, err := inspected(req)

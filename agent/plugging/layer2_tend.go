@@ -130,11 +130,8 @@ func (p *Plugger) checkLayer2(ovsdb *db.Client, req *wire.Request, l lease.Lease
 
 // checkPort looks at the host end, the row and the guard.
 func checkPort(ovsdb *db.Client, l lease.Lease) (plug.HostEnd, error) {
-	host, err := checkHostEnd(l)
+	host, err := checkHostEnd(ovsdb, l)
 	if err != nil {
-		return host, err
-	}
-	if err := checkRow(ovsdb, l); err != nil {
 		return host, err
 	}
 	if vlans, _ := ovsdb.PortSettings(l.Port); !reflect.DeepEqual(vlans, layer2VLANs(l)) {

@@ -32,7 +32,7 @@ func (p *Plugger) followMTU(ctx context.Context, ovsdb *db.Client, settled []lea
 		if l.Layer2.Is() || l.MTUAsked || l.MTU == 0 || l.MTU == mtu {
 			continue
 		}
-		if mtu < leastIPv6 && slices.ContainsFunc(l.Addresses, netip.Addr.Is6) {
+		if mtu < render.LeastIPv6MTU && slices.ContainsFunc(l.Addresses, netip.Addr.Is6) {
 			continue // the kernel would take the pod's IPv6 away; status says so
 		}
 		err := p.attach.undisturbed(l, func() error { return p.changeMTU(ctx, ovsdb, l, mtu) })
@@ -49,9 +49,6 @@ func (p *Plugger) followMTU(ctx context.Context, ovsdb *db.Client, settled []lea
 	p.mu.Unlock()
 	return errors.Join(errs...)
 }
-
-// leastIPv6 is the least MTU with which Linux leaves IPv6 on (RFC 8200, section 5).
-const leastIPv6 = 1280
 
 func (p *Plugger) changeMTU(ctx context.Context, ovsdb *db.Client, l lease.Lease, mtu int) error {
 	if err := plug.ChangeMTU(l.Port, l.NetNS, l.IfName, l.MTU, mtu); err != nil {

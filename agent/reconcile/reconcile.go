@@ -8,6 +8,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"slices"
 
@@ -231,6 +232,18 @@ func partOf(i int) (cookie, mask flows.Cookie) {
 	return flows.Cookie(i%Parts) << shift, flows.Cookie(Parts-1) << shift
 }
 
+// installedIn are the owners of a part.
+func (r *Reconciler) installedIn(part int) iter.Seq[*render.Owned] {
+	cookie, mask := partOf(part)
+	return func(yield func(*render.Owned) bool) {
+		for _, o := range r.installed {
+			if len(o.Flows) > 0 && o.Flows[0].Cookie&mask == cookie && !yield(o) {
+				return
+			}
+		}
+	}
+}
+
 // lookAtGroups reads groups: all, or those of the part whose turn it is.
 func (r *Reconciler) lookAtGroups(ctx context.Context) (have, want tables, err error) {
 	look := r.groupLooks
@@ -241,12 +254,8 @@ func (r *Reconciler) lookAtGroups(ctx context.Context) (have, want tables, err e
 		return takeGroups(groups), want, err
 	}
 	want.groups = nil
-	cookie, mask := partOf(look)
 	var ids []uint32
-	for _, o := range r.installed {
-		if len(o.Flows) == 0 || o.Flows[0].Cookie&mask != cookie {
-			continue
-		}
+	for o := range r.installedIn(look) {
 		for _, g := range o.Groups {
 			want.groups, ids = append(want.groups, g), append(ids, g.ID)
 		}
@@ -263,14 +272,12 @@ func (r *Reconciler) takePart(ctx context.Context, have, want *tables) error {
 	if err != nil {
 		return err
 	}
-	r.part = (r.part + 1) % Parts
 	have.take(entries)
-	for _, o := range r.installed {
-		if len(o.Flows) > 0 && o.Flows[0].Cookie&mask == cookie {
-			want.flows = append(want.flows, o.Flows...)
-		}
+	for o := range r.installedIn(r.part) {
+		want.flows = append(want.flows, o.Flows...)
 	}
 	flows.Sort(want.flows)
+	r.part = (r.part + 1) % Parts
 	return nil
 }
 
@@ -320,9 +327,9 @@ func (r *Reconciler) DumpOwner(ctx context.Context, owner flows.Owner) ([]openfl
 	return r.sw.DumpCookies(ctx, owner.Cookie(0), flows.OwnerMask)
 }
 
-// DumpGroups reads the groups and their counters, for people. Between the two they may have changed:
-// a group whose buckets are not as many in both is left out.
-func (r *Reconciler) DumpGroups(ctx context.Context) (map[uint32]GroupCounters, error) {
+// GroupPackets reads how many packets each bucket has got, by group and bucket, for people. Between groups and
+// counters they may have changed: a group whose buckets are not as many in both is left out.
+func (r *Reconciler) GroupPackets(ctx context.Context) (map[uint32]map[uint32]uint64, error) {
 	if r.sw == nil {
 		return nil, errors.New("the switch is not connected")
 	}
@@ -338,23 +345,19 @@ func (r *Reconciler) DumpGroups(ctx context.Context) (map[uint32]GroupCounters, 
 	for _, g := range groups {
 		buckets[g.Group.ID] = g.Group.Buckets
 	}
-	out := make(map[uint32]GroupCounters, len(stats))
+	out := make(map[uint32]map[uint32]uint64, len(stats))
 	for _, s := range stats {
 		list := buckets[s.ID]
 		if len(list) != len(s.Buckets) {
 			continue
 		}
-		counters := make(GroupCounters, len(list))
+		out[s.ID] = make(map[uint32]uint64, len(list))
 		for i, b := range list {
-			counters[b.ID] = s.Buckets[i]
+			out[s.ID][b.ID] = s.Buckets[i].Packets
 		}
-		out[s.ID] = counters
 	}
 	return out, nil
 }
-
-// GroupCounters are those of a group's buckets, by their numbers.
-type GroupCounters map[uint32]flows.Stats
 
 // Close lets the switch go; its flows stay.
 func (r *Reconciler) Close() {

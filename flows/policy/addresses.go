@@ -49,7 +49,7 @@ func (c *compiler) findAttached(claimed claims.Book[netip.Addr]) map[podName]boo
 		p := attachedPeer{name: nameOfPod(&pod), pod: pod, held: slices.DeleteFunc(slices.Clone(a.Addresses), func(addr netip.Addr) bool {
 			return !claimed.Holds(addr, claims.OfAttachment(a))
 		})}
-		if was, ok := last[p.name]; ok && sameMapOnly(was.pod.Labels, pod.Labels) && sameSliceOnly(was.pod.Ports, pod.Ports) {
+		if was, ok := last[p.name]; ok && sameMapOnly(was.pod.Labels, pod.Labels) && flows.SameSlice(was.pod.Ports, pod.Ports) {
 			p.set = was.set
 			p.set.refs++
 		} else {

@@ -153,7 +153,7 @@ func newCompiler(s state.State, hash flows.Hash, m *memo) *compiler {
 	c.findNamespaces()
 	sets, addresses := m.sets.owned, m.addresses
 	c.updateAddresses(changed, c.updateSets(m.sets))
-	if !sameSliceOnly(sets, m.sets.owned) || !sameSliceOnly(addresses, m.addresses) {
+	if !flows.SameSlice(sets, m.sets.owned) || !flows.SameSlice(addresses, m.addresses) {
 		m.identities = mergedOwned(m.sets.owned, m.addresses)
 	}
 	return c
@@ -162,7 +162,7 @@ func newCompiler(s state.State, hash flows.Hash, m *memo) *compiler {
 // findLabels finds the namespaces' labels.
 func (c *compiler) findLabels() {
 	m := c.memo
-	if m.labels == nil || !sameSliceOnly(m.listed, c.state.Namespaces) {
+	if m.labels == nil || !flows.SameSlice(m.listed, c.state.Namespaces) {
 		labels := make(map[string]map[string]string, len(c.state.Namespaces))
 		for _, ns := range c.state.Namespaces {
 			labels[ns.Name] = ns.Labels

@@ -133,8 +133,8 @@ func samePolicy(a, b *state.NetworkPolicy) bool {
 		return true
 	}
 	if a.Namespace == b.Namespace && a.Name == b.Name && a.UID == b.UID && a.Fault == b.Fault &&
-		sameMapOnly(a.Selects.Labels, b.Selects.Labels) && sameSliceOnly(a.Selects.Requirements, b.Selects.Requirements) &&
-		sameSliceOnly(a.Types, b.Types) && sameSliceOnly(a.Ingress, b.Ingress) && sameSliceOnly(a.Egress, b.Egress) {
+		sameMapOnly(a.Selects.Labels, b.Selects.Labels) && flows.SameSlice(a.Selects.Requirements, b.Selects.Requirements) &&
+		flows.SameSlice(a.Types, b.Types) && flows.SameSlice(a.Ingress, b.Ingress) && flows.SameSlice(a.Egress, b.Egress) {
 		return true
 	}
 	return reflect.DeepEqual(a, b)

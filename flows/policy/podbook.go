@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/claims"
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -167,7 +168,7 @@ func (b *podBook) of(a state.Attachment, node string) (pod state.Pod, ok bool) {
 // eachChange tells what turns a list of pods into another. It is quick where both are mostly in one order,
 // that of their keys.
 func eachChange(before, after []state.Pod, gone, came func(*state.Pod)) {
-	if sameSliceOnly(before, after) {
+	if flows.SameSlice(before, after) {
 		return
 	}
 	for len(before) > 0 && len(after) > 0 {
@@ -213,15 +214,11 @@ func compareKeys(a, b podName) int {
 // nevertheless.
 func samePod(a, b *state.Pod) bool {
 	return a.Name == b.Name && a.Namespace == b.Namespace && a.UID == b.UID && sameMapOnly(a.Labels, b.Labels) &&
-		sameSliceOnly(a.Addresses, b.Addresses) && sameSliceOnly(a.Ports, b.Ports) &&
+		flows.SameSlice(a.Addresses, b.Addresses) && flows.SameSlice(a.Ports, b.Ports) &&
 		a.HostNetwork == b.HostNetwork && a.Finished == b.Finished && a.Deleting == b.Deleting && a.Created == b.Created && a.Node == b.Node
 }
 
 // sameMapOnly tells whether two maps are one; they may be alike nevertheless.
 func sameMapOnly[K comparable, V any](a, b map[K]V) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
-}
-
-func sameSliceOnly[T any](a, b []T) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

@@ -86,9 +86,9 @@ func overIPv6(s state.State) bool {
 	})
 }
 
-// leastIPv6MTU is the least MTU of a link on which there is IPv6, in bytes (RFC 8200,
+// LeastIPv6MTU is the least MTU of a link on which there is IPv6, in bytes (RFC 8200,
 // section 5). Linux turns IPv6 off on a device with less.
-const leastIPv6MTU = 1280
+const LeastIPv6MTU = 1280
 
 // Problems are what is wrong with the addresses of this state, in words, with what to do:
 // pods that nobody can reach, for which no claim of another is to blame.
@@ -116,8 +116,8 @@ func Problems(s state.State) []string {
 	}
 	slices.Sort(out)
 	hasIPv6 := slices.ContainsFunc(self.PodCIDRs, func(p netip.Prefix) bool { return p.Addr().Is6() })
-	if mtu := MTU(s); hasIPv6 && mtu != 0 && mtu < leastIPv6MTU {
-		out = append(out, fmt.Sprintf("the MTU of pods is %d, IPv6 needs %d: their IPv6 addresses do not work; raise the underlay's MTU", mtu, leastIPv6MTU))
+	if mtu := MTU(s); hasIPv6 && mtu != 0 && mtu < LeastIPv6MTU {
+		out = append(out, fmt.Sprintf("the MTU of pods is %d, IPv6 needs %d: their IPv6 addresses do not work; raise the underlay's MTU", mtu, LeastIPv6MTU))
 	}
 	return out
 }

@@ -210,12 +210,7 @@ func sameSlice(a, b *state.EndpointSlice) bool {
 		return true
 	}
 	return a.Namespace == b.Namespace && a.Service == b.Service && a.Name == b.Name &&
-		slices.Equal(a.Ports, b.Ports) && (identical(a.Endpoints, b.Endpoints) || reflect.DeepEqual(a.Endpoints, b.Endpoints))
-}
-
-// identical tells whether two slices are one.
-func identical[T any](a, b []T) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+		slices.Equal(a.Ports, b.Ports) && (flows.SameSlice(a.Endpoints, b.Endpoints) || reflect.DeepEqual(a.Endpoints, b.Endpoints))
 }
 
 // resolve makes a Service's result.

@@ -58,18 +58,35 @@ func (c *Conn) DumpGroups(ctx context.Context) ([]GroupEntry, error) {
 
 // DumpGroupsOf implements [Switch]. It asks for all at once, each by itself.
 func (c *Conn) DumpGroupsOf(ctx context.Context, ids []uint32) ([]GroupEntry, error) {
-	var list []GroupEntry
-	left := len(ids)
-	if left == 0 {
+	if len(ids) == 0 {
 		return nil, nil
 	}
+	requests := make([][]byte, len(ids))
+	for i, id := range ids {
+		var e encoder
+		e.groupDescRequest(id)
+		requests[i] = e.b
+	}
+	return dumpEach(ctx, c, fmt.Sprintf("dump %d groups", len(ids)), multipartGroupDesc, requests, (*decoder).groupDesc)
+}
+
+// dump makes a multipart request, which what names in an error, and decodes each
+// part of the reply as it comes, while the switch writes the next.
+func dump[T any](ctx context.Context, c *Conn, what string, typ uint16, request []byte, one func(*decoder) T) ([]T, error) {
+	return dumpEach(ctx, c, what, typ, [][]byte{request}, one)
+}
+
+// dumpEach is dump with one request or more, which are sent all at once.
+func dumpEach[T any](ctx context.Context, c *Conn, what string, typ uint16, requests [][]byte, one func(*decoder) T) ([]T, error) {
+	var list []T
+	left := len(requests)
 	outcome := make(chan error, 1)
 	l := c.begin(left, func(_ int, m message) {
 		if m.kind == kindError {
 			tell(outcome, decodeError(m.body))
 			return
 		}
-		more, err := decodePart(m, multipartGroupDesc, &list, (*decoder).groupDesc)
+		more, err := decodePart(m, typ, &list, one)
 		if !more {
 			left--
 		}
@@ -79,47 +96,14 @@ func (c *Conn) DumpGroupsOf(ctx context.Context, ids []uint32) ([]GroupEntry, er
 	})
 	defer c.end(l)
 	var e encoder
-	for i, id := range ids {
+	for i, request := range requests {
 		start := e.begin(kindMultipartRequest, l.base+uint32(i))
-		e.u16(multipartGroupDesc)
+		e.u16(typ)
 		e.u16(0) // flags
 		e.zero(4)
-		e.groupDescRequest(id)
+		e.bytes(request)
 		e.end(start)
 	}
-	if err := c.send(ctx, e.b); err != nil {
-		return nil, fmt.Errorf("dump %d groups: send the requests: %w", len(ids), err)
-	}
-	if err := c.await(ctx, l, outcome); err != nil {
-		c.end(l) // list is ours again
-		return nil, fmt.Errorf("dump %d groups: wait for the replies after %d: %w", len(ids), len(list), err)
-	}
-	return list, nil
-}
-
-// dump makes a multipart request, which what names in an error, and decodes each
-// part of the reply as it comes, while the switch writes the next.
-func dump[T any](ctx context.Context, c *Conn, what string, typ uint16, request []byte, one func(*decoder) T) ([]T, error) {
-	var list []T
-	outcome := make(chan error, 1)
-	l := c.begin(1, func(_ int, m message) {
-		if m.kind == kindError {
-			tell(outcome, decodeError(m.body))
-			return
-		}
-		more, err := decodePart(m, typ, &list, one)
-		if err != nil || !more {
-			tell(outcome, err)
-		}
-	})
-	defer c.end(l)
-	var e encoder
-	start := e.begin(kindMultipartRequest, l.base)
-	e.u16(typ)
-	e.u16(0) // flags
-	e.zero(4)
-	e.bytes(request)
-	e.end(start)
 	if err := c.send(ctx, e.b); err != nil {
 		return nil, fmt.Errorf("%s: send the request: %w", what, err)
 	}
