@@ -24,7 +24,7 @@ type figure struct {
 // newFigure compares a percentile of two lists of samples.
 func newFigure(name, title string, p int, ours []time.Duration, peer string, theirs []time.Duration) figure {
 	return figure{
-		Figure: figures.New(fmt.Sprintf("%s.p%d", name, p), "ms", ms(percentile(ours, p)), peer, ms(percentile(theirs, p))),
+		Figure: figures.New(fmt.Sprintf("%s.p%d", name, p), "ms", ms(figures.Percentile(ours, p)), peer, ms(figures.Percentile(theirs, p))),
 		title:  title, percentile: p,
 	}
 }
@@ -36,12 +36,6 @@ func (b *bench) add(name, title string, s samples, percentiles ...int) {
 			b.figures = append(b.figures, newFigure(name, title, p, s[0], peer.name, s[i+1]))
 		}
 	}
-}
-
-// percentile is the smallest sample that at least p percent of all do not exceed.
-func percentile(s []time.Duration, p int) time.Duration {
-	sorted := slices.Sorted(slices.Values(s))
-	return sorted[max(0, (len(sorted)*p+99)/100-1)]
 }
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }

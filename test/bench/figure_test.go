@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-cni/sluice/test/bench/figures"
 )
 
 func TestAPercentileIsASampleThatSoManyDoNotExceed(t *testing.T) {
@@ -23,7 +25,7 @@ func TestAPercentileIsASampleThatSoManyDoNotExceed(t *testing.T) {
 		{hundred[:60], 99, 100 * time.Millisecond}, // below 100 samples: the slowest
 		{hundred[:1], 50, 100 * time.Millisecond},
 	} {
-		if got := percentile(c.samples, c.p); got != c.want {
+		if got := figures.Percentile(c.samples, c.p); got != c.want {
 			t.Errorf("p%d of %d samples is %v, want %v", c.p, len(c.samples), got, c.want)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/sluice-cni/sluice/test/bench/figures"
 )
 
 // stage is a part of the run, whose requests are told apart from those of others.
@@ -65,14 +67,14 @@ func (s *sluice) printPhases(out io.Writer) error {
 	fmt.Fprint(w, "inside the agent, milliseconds\tphase\tp50\tp99\t\n")
 	for _, key := range order {
 		names := slices.SortedFunc(maps.Keys(took[key]), func(a, b string) int {
-			return cmp.Compare(percentile(took[key][a], 50), percentile(took[key][b], 50))
+			return cmp.Compare(figures.Percentile(took[key][a], 50), figures.Percentile(took[key][b], 50))
 		})
 		for i, name := range names {
 			title := ""
 			if i == 0 {
 				title = key
 			}
-			fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t\n", title, name, ms(percentile(took[key][name], 50)), ms(percentile(took[key][name], 99)))
+			fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t\n", title, name, ms(figures.Percentile(took[key][name], 50)), ms(figures.Percentile(took[key][name], 99)))
 		}
 	}
 	fmt.Fprintln(w)

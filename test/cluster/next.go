@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/sluice-cni/sluice/agent/api"
 )
 
 // nextImage is Sluice with another pipeline: a build with nextTag, which flows/output_next.go
@@ -104,20 +106,12 @@ func (t trial) rollTo(ctx context.Context, image string) error {
 	if err != nil {
 		return fmt.Errorf("roll out %s: %w", image, err)
 	}
-	listing, err := t.listing()
-	if err != nil {
-		return err
-	}
-	for _, n := range listing.Nodes {
-		status, err := t.agent(n.Name).Status(ctx)
-		if err != nil {
-			return err
+	return t.eachStatus(ctx, func(node string, s api.Status) error {
+		if next := s.Version == "next"; next != (image == nextImage) || !s.Ready {
+			return fmt.Errorf("node %s: agent %s runs, ready: %v %v", node, s.Version, s.Ready, s.Problems)
 		}
-		if next := status.Version == "next"; next != (image == nextImage) || !status.Ready {
-			return fmt.Errorf("node %s: agent %s runs, ready: %v %v", n.Name, status.Version, status.Ready, status.Problems)
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // tables are the flows of each node's switch, as ovs-ofctl tells them, sorted.

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/ovs/netns"
 	"github.com/sluice-cni/sluice/test/lab"
 )
@@ -34,16 +35,7 @@ var trialNamespaces = []string{trialNamespace, otherNamespace}
 const policyBound = 30 * time.Second
 
 func policiesCommand(p *place) *cobra.Command {
-	return &cobra.Command{
-		Use: "policies", Short: "Prove that NetworkPolicies bind, on all nodes, and are told of", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := p.trial("")
-			if err != nil {
-				return err
-			}
-			return t.policies(cmd.Context())
-		},
-	}
+	return trialCommand(p, "policies", "Prove that NetworkPolicies bind, on all nodes, and are told of", trial.policies)
 }
 
 // policyStep is something that is done to the policies, and who reaches the servers then.
@@ -279,21 +271,13 @@ func (t trial) badPolicyTold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listing, err := t.listing()
-	if err != nil {
-		return err
+	named := func(p string) bool {
+		return strings.Contains(p, trialNamespace+"/"+unreadable) && strings.Contains(p, field)
 	}
-	for _, n := range listing.Nodes {
-		status, err := t.agent(n.Name).Status(ctx)
-		if err != nil {
-			return err
+	return t.eachStatus(ctx, func(node string, s api.Status) error {
+		if !slices.ContainsFunc(s.Problems, named) {
+			return fmt.Errorf("node %s: its problems are %q", node, s.Problems)
 		}
-		named := func(p string) bool {
-			return strings.Contains(p, trialNamespace+"/"+unreadable) && strings.Contains(p, field)
-		}
-		if !slices.ContainsFunc(status.Problems, named) {
-			return fmt.Errorf("node %s: its problems are %q", n.Name, status.Problems)
-		}
-	}
-	return nil
+		return nil
+	})
 }

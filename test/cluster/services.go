@@ -26,16 +26,7 @@ var serviceObjects []byte
 const backends = 4
 
 func servicesCommand(p *place) *cobra.Command {
-	return &cobra.Command{
-		Use: "services", Short: "Prove that Services work: names, probes, roll-outs under traffic, from everywhere to everywhere", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := p.trial("")
-			if err != nil {
-				return err
-			}
-			return t.services(cmd.Context())
-		},
-	}
+	return trialCommand(p, "services", "Prove that Services work: names, probes, roll-outs under traffic, from everywhere to everywhere", trial.services)
 }
 
 // services goes through all that a cluster asks of its Services.

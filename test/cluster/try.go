@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/sluice-cni/sluice/agent/api"
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
@@ -100,6 +101,35 @@ func (p place) trial(root string) (trial, error) {
 	}
 	client, err := p.client()
 	return trial{place: p, cache: c, client: client, root: root}, err
+}
+
+// trialCommand makes a trial of a cluster that is up.
+func trialCommand(p *place, use, short string, run func(trial, context.Context) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		t, err := p.trial("")
+		if err != nil {
+			return err
+		}
+		return run(t, cmd.Context())
+	}}
+}
+
+// eachStatus looks at the status of each node's agent.
+func (t trial) eachStatus(ctx context.Context, look func(node string, s api.Status) error) error {
+	listing, err := t.listing()
+	if err != nil {
+		return err
+	}
+	for _, n := range listing.Nodes {
+		status, err := t.agent(n.Name).Status(ctx)
+		if err != nil {
+			return err
+		}
+		if err := look(n.Name, status); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // try starts the pods, lets each try all, and deletes them.

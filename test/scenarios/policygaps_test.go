@@ -187,6 +187,7 @@ func inForceFromTheFirstPacket(t *testing.T, families lab.Families, at func(int)
 
 // judgedPair is a pod db that only api may send to, while web tries.
 type judgedPair struct {
+	lab     *lab.Lab
 	n1      lab.NodeListing
 	denied  *atomic.Int64
 	tries   *atomic.Int64
@@ -200,7 +201,7 @@ var onlyFromAPI = object("NetworkPolicy", "db", "{podSelector: {matchLabels: {ap
 
 func newJudgedPair(t *testing.T, l *lab.Lab, at func(int) netip.Addr) judgedPair {
 	t.Helper()
-	p := judgedPair{n1: node(t, l, "n1")}
+	p := judgedPair{lab: l, n1: node(t, l, "n1")}
 	known(t, p.n1, documents(threePods, onlyFromAPI))
 	sandboxes := map[string]string{}
 	for name, last := range map[string]int{"db": 50, "web": 51, "api": 52} {
@@ -218,6 +219,32 @@ func newJudgedPair(t *testing.T, l *lab.Lab, at func(int) netip.Addr) judgedPair
 	return p
 }
 
+// onJudgedPairs runs a test of such pods in labs of both families.
+func onJudgedPairs(t *testing.T, run func(t *testing.T, p judgedPair)) {
+	t.Helper()
+	inBothFamilies(t, func(t *testing.T, families lab.Families, at func(int) netip.Addr) {
+		p := newJudgedPair(t, up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}}), at)
+		p.holds(t, "before")
+		run(t, p)
+	})
+}
+
+func (p judgedPair) killAgent(t *testing.T) {
+	t.Helper()
+	if err := p.lab.Kill(testContext(t), "n1", lab.Agent); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open makes the objects those without the policy: what was allowed has lost nothing until then, and what was
+// denied comes through.
+func (p judgedPair) open(t *testing.T, objects string) {
+	t.Helper()
+	p.allowed.End(t)
+	known(t, p.n1, objects)
+	more(t, "it comes through without the policy", p.denied, 10)
+}
+
 // holds fails the test if something came through that is denied. It lets some be tried first.
 func (p judgedPair) holds(t *testing.T, when string) {
 	t.Helper()
@@ -229,30 +256,21 @@ func (p judgedPair) holds(t *testing.T, when string) {
 
 // TestAPolicyStaysInForceWithoutItsAgent, and when the agent is back; what is allowed goes on.
 func TestAPolicyStaysInForceWithoutItsAgent(t *testing.T) {
-	inBothFamilies(t, staysInForceWithoutItsAgent)
+	onJudgedPairs(t, staysInForceWithoutItsAgent)
 }
 
-func staysInForceWithoutItsAgent(t *testing.T, families lab.Families, at func(int) netip.Addr) {
-	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
-	p := newJudgedPair(t, l, at)
-	p.holds(t, "before")
+func staysInForceWithoutItsAgent(t *testing.T, p judgedPair) {
 	for range 2 {
-		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
-			t.Fatal(err)
-		}
+		p.killAgent(t)
 		p.holds(t, "while the agent is away")
-		restarted(t, l, p.n1, lab.Agent)
+		restarted(t, p.lab, p.n1, lab.Agent)
 		p.holds(t, "when the agent is back")
 	}
-	p.allowed.End(t)
-	known(t, p.n1, threePods)
-	more(t, "it comes through without the policy", p.denied, 10)
+	p.open(t, threePods)
 
-	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
-		t.Fatal(err)
-	}
+	p.killAgent(t)
 	written(t, p.n1, documents(threePods, onlyFromAPI))
-	restarted(t, l, p.n1, lab.Agent)
+	restarted(t, p.lab, p.n1, lab.Agent)
 	silent(t, "a policy that came while the agent was away is in force", p.denied.Load)
 }
 
@@ -260,46 +278,34 @@ func staysInForceWithoutItsAgent(t *testing.T, families lab.Families, at func(in
 // live. It is as isolated as before, and what was allowed goes on; so it is for an agent that starts
 // in that time.
 func TestAPodIsIsolatedUntilItsDEL(t *testing.T) {
-	inBothFamilies(t, isolatedUntilItsDEL)
+	onJudgedPairs(t, isolatedUntilItsDEL)
 }
 
-func isolatedUntilItsDEL(t *testing.T, families lab.Families, at func(int) netip.Addr) {
-	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
-	p := newJudgedPair(t, l, at)
-	p.holds(t, "before")
+func isolatedUntilItsDEL(t *testing.T, p judgedPair) {
 	without := documents(podObject("web"), onlyFromAPI)
 	known(t, p.n1, without)
 	p.holds(t, "without their objects")
 	for i := range 2 {
-		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
-			t.Fatal(err)
-		}
-		restarted(t, l, p.n1, lab.Agent)
+		p.killAgent(t)
+		restarted(t, p.lab, p.n1, lab.Agent)
 		p.holds(t, fmt.Sprintf("after %d starts of the agent", i+1))
 	}
 	known(t, p.n1, documents(threePods, onlyFromAPI))
 	p.holds(t, "when there are objects of their names again")
-	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
-		t.Fatal(err)
-	}
+	p.killAgent(t)
 	written(t, p.n1, without)
-	restarted(t, l, p.n1, lab.Agent)
+	restarted(t, p.lab, p.n1, lab.Agent)
 	p.holds(t, "when their objects went while the agent was away")
-	p.allowed.End(t)
-	known(t, p.n1, podObject("web"))
-	more(t, "it comes through without the policy", p.denied, 10)
+	p.open(t, podObject("web"))
 }
 
 // TestAPolicyStaysInForceWithoutItsSource: what the policies come from cannot be read, or is empty all at once, for an
 // agent that runs and for one that starts.
 func TestAPolicyStaysInForceWithoutItsSource(t *testing.T) {
-	inBothFamilies(t, staysInForceWithoutItsSource)
+	onJudgedPairs(t, staysInForceWithoutItsSource)
 }
 
-func staysInForceWithoutItsSource(t *testing.T, families lab.Families, at func(int) netip.Addr) {
-	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
-	p := newJudgedPair(t, l, at)
-	p.holds(t, "before")
+func staysInForceWithoutItsSource(t *testing.T, p judgedPair) {
 	within(t, bound, "the policy is in what the agent remembers", func() error {
 		text, err := os.ReadFile(filepath.Join(filepath.Dir(p.n1.AgentSocket), "last-input.json"))
 		if err == nil && !strings.Contains(string(text), `"NetworkPolicies":[{`) {
@@ -311,30 +317,23 @@ func staysInForceWithoutItsSource(t *testing.T, families lab.Families, at func(i
 		back := takeAway(t, p.n1, empty)
 		unreadable(t, p.n1, true)
 		p.holds(t, "without its source")
-		if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
-			t.Fatal(err)
-		}
-		restarted(t, l, p.n1, lab.Agent)
+		p.killAgent(t)
+		restarted(t, p.lab, p.n1, lab.Agent)
 		p.holds(t, "for an agent that starts without its source")
 		back()
 		unreadable(t, p.n1, false)
 		p.holds(t, "when the source is back")
 	}
-	p.allowed.End(t)
-	known(t, p.n1, threePods)
-	more(t, "it comes through without the policy", p.denied, 10)
+	p.open(t, threePods)
 }
 
 // TestANewlyMentionedLabelOpensNothing: policies come and go that mention keys which none has mentioned before, so that
 // all identities are others; what is denied stays so, and what is allowed loses nothing.
 func TestANewlyMentionedLabelOpensNothing(t *testing.T) {
-	inBothFamilies(t, newlyMentionedLabelOpensNothing)
+	onJudgedPairs(t, newlyMentionedLabelOpensNothing)
 }
 
-func newlyMentionedLabelOpensNothing(t *testing.T, families lab.Families, at func(int) netip.Addr) {
-	l := up(t, lab.Options{Nodes: 1, Families: families, Objects: []lab.Object{}})
-	p := newJudgedPair(t, l, at)
-	p.holds(t, "before")
+func newlyMentionedLabelOpensNothing(t *testing.T, p judgedPair) {
 	for i := range 20 {
 		mentions := fmt.Sprintf("{podSelector: {matchLabels: {app: api}}, ingress: [{from: [{podSelector: {matchExpressions: [{key: key-%d, operator: DoesNotExist}, {key: app, operator: NotIn, values: [web]}]}}]}]}", i)
 		known(t, p.n1, documents(threePods, onlyFromAPI, object("NetworkPolicy", "mentions", mentions)))
@@ -343,7 +342,5 @@ func newlyMentionedLabelOpensNothing(t *testing.T, families lab.Families, at fun
 		}
 	}
 	p.holds(t, "when keys were mentioned for the first time")
-	p.allowed.End(t)
-	known(t, p.n1, threePods)
-	more(t, "it comes through without the policy", p.denied, 10)
+	p.open(t, threePods)
 }

@@ -4,14 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net"
-	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/sluice-cni/sluice/agent/api"
+	"github.com/sluice-cni/sluice/flows/state"
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
@@ -149,48 +149,31 @@ func TestTheSwitchDoesWhatThePoliciesSay(t *testing.T) {
 // past lets everything past the policies.
 const past = "table=10,priority=65000"
 
-// recorder answers as an agent has, also when that agent is there no more to put the switch right.
-type recorder struct {
-	socket, agent string
-	said          map[string][]byte
+// recorded answers as an agent has, also when that agent is there no more to put the switch right.
+type recorded struct {
+	api.Agent
+	state state.State
+	flows []api.Flow
 }
 
-func record(t *testing.T, agent string) *recorder {
+func (r recorded) State() state.State                        { return r.state }
+func (r recorded) Flows(context.Context) ([]api.Flow, error) { return r.flows, nil }
+
+// record returns the socket of one that answers as the node's agent does now.
+func record(t *testing.T, n lab.NodeListing) (socket string) {
 	t.Helper()
-	r := &recorder{filepath.Join(t.TempDir(), "agent.sock"), agent, map[string][]byte{}}
-	listener, err := net.Listen("unix", r.socket)
+	r := recorded{flows: flowsOf(t, n)}
+	var err error
+	if r.state, err = api.NewClient(n.AgentSocket).State(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	socket = filepath.Join(t.TempDir(), "agent.sock")
+	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: r}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
-	return r
-}
-
-// ServeHTTP serves one client at a time.
-func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if _, known := r.said[req.URL.Path]; !known {
-		answer, err := r.ask(req.URL.Path)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		r.said[req.URL.Path] = answer
-	}
-	_, _ = w.Write(r.said[req.URL.Path])
-}
-
-func (r *recorder) ask(path string) ([]byte, error) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", r.agent)
-	}}}
-	resp, err := client.Get("http://agent" + path)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	return io.ReadAll(resp.Body)
+	go func() { _ = api.Serve(t.Context(), listener, r) }()
+	return socket
 }
 
 // TestWhyTellsTableByTable what becomes of a packet, and where the switch does otherwise.
@@ -245,20 +228,19 @@ func TestWhyTellsTableByTable(t *testing.T) {
 		t.Errorf("status %d\n%s", status, text)
 	}
 
-	n1 := node(t, l, "n1")
-	r := record(t, n1.AgentSocket)
-	recorded := func(to, port string) (string, int) {
+	socket := record(t, node(t, l, "n1"))
+	whyOf := func(to, port string) (string, int) {
 		t.Helper()
-		return ctl(t, l, "node/n1", "why", "shop/web", to, port, "--socket", r.socket)
+		return ctl(t, l, "node/n1", "why", "shop/web", to, port, "--socket", socket)
 	}
-	if text, status = recorded("shop/db", "9090"); status != 0 {
+	if text, status = whyOf("shop/db", "9090"); status != 0 {
 		t.Errorf("status %d\n%s", status, text)
 	}
 	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
 		t.Fatal(err)
 	}
 	ofctl(t, l, "node/n1", "add-flow", "br-sluice", past+",actions=goto_table:15")
-	text, status = recorded("shop/db", "9090")
+	text, status = whyOf("shop/db", "9090")
 	has(text, "    egress_policy    somebody else: a flow that is not Sluice's\n",
 		"    DISAGREES: the policies do not allow it, and the switch lets it through\n",
 		"sluicectl: the switch does otherwise than the policies say")
@@ -266,7 +248,7 @@ func TestWhyTellsTableByTable(t *testing.T) {
 		t.Errorf("status %d\n%s", status, text)
 	}
 	ofctl(t, l, "node/n1", "--strict", "mod-flows", "br-sluice", past+",actions=drop")
-	text, status = recorded("shop/db", "8080")
+	text, status = whyOf("shop/db", "8080")
 	has(text, "    DISAGREES: the policies allow it, and the switch drops it\n")
 	if status != 1 {
 		t.Errorf("status %d\n%s", status, text)

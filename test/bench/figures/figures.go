@@ -3,11 +3,13 @@
 package figures
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Figure is what was measured of Sluice, beside one peer. The JSON form is what other
@@ -27,6 +29,12 @@ type Figure struct {
 func New(name, unit string, value float64, peer string, peerValue float64) Figure {
 	value, peerValue = round(value), round(peerValue)
 	return Figure{Name: name, Unit: unit, Value: value, Peer: peer, PeerValue: peerValue, Ratio: round(value / peerValue)}
+}
+
+// Percentile is the smallest sample that at least p percent of all do not exceed.
+func Percentile[T cmp.Ordered](samples []T, p int) T {
+	sorted := slices.Sorted(slices.Values(samples))
+	return sorted[max(0, (len(sorted)*p+99)/100-1)]
 }
 
 func round(f float64) float64 { return math.Round(f*1000) / 1000 }

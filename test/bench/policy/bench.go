@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"sync"
 	"text/tabwriter"
@@ -230,7 +229,7 @@ func (b *bench) measure(ctx context.Context, r row) (row, error) {
 		return r, err
 	}
 	profiled.Wait()
-	r.EnforcedP50, r.EnforcedP99 = percentile(took, 50), percentile(took, 99)
+	r.EnforcedP50, r.EnforcedP99 = figures.Percentile(took, 50), figures.Percentile(took, 99)
 	if r.Add, err = b.timeAdds(ctx); err != nil {
 		return r, err
 	}
@@ -292,7 +291,7 @@ func (b *bench) timeAdds(ctx context.Context) (float64, error) {
 			return 0, err
 		}
 	}
-	return percentile(took, 50), nil
+	return figures.Percentile(took, 50), nil
 }
 
 // churn relabels pods elsewhere, and takes them away and brings them back, until ctx ends.
@@ -391,12 +390,6 @@ func (b *bench) connections(ctx context.Context) (err error) {
 	b.cluster.Delete(policiesPath, out.Namespace, out.Name)
 	b.cluster.Delete(policiesPath, in.Namespace, in.Name)
 	return err
-}
-
-// percentile is the smallest sample that at least p percent of all do not exceed.
-func percentile(s []float64, p int) float64 {
-	sorted := slices.Sorted(slices.Values(s))
-	return sorted[max(0, (len(sorted)*p+99)/100-1)]
 }
 
 func (b *bench) print() error {

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,12 +97,6 @@ func run(ctx context.Context, o options) error {
 		fmt.Fprintf(w, "%d\t%.0f\t%.1f\t%.1f\t%.0f\t%.0f\t\n", p.Services, p.Cold, p.EffectP50, p.EffectP99, p.AgentMB, p.VswitchdMB)
 	}
 	return errors.Join(w.Flush(), figures.WriteJSON(o.out, r))
-}
-
-// percentile is the smallest sample that at least p percent of all do not exceed.
-func percentile(s []float64, p int) float64 {
-	sorted := slices.Sorted(slices.Values(s))
-	return sorted[max(0, (len(sorted)*p+99)/100-1)]
 }
 
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sluice-cni/sluice/test/apiserver"
+	"github.com/sluice-cni/sluice/test/bench/figures"
 	"github.com/sluice-cni/sluice/test/bench/watched"
 )
 
@@ -181,7 +182,7 @@ func (p *programs) measure(ctx context.Context, n int) (programmed, error) {
 		return r, err
 	}
 	profiled.Wait()
-	r.EffectP50, r.EffectP99 = percentile(took, 50), percentile(took, 99)
+	r.EffectP50, r.EffectP99 = figures.Percentile(took, 50), figures.Percentile(took, 99)
 	r.AgentMB, r.VswitchdMB = p.node.AgentMB(), p.node.VswitchdMB()
 	return r, nil
 }

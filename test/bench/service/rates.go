@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-cni/sluice/ovs/netns"
+	"github.com/sluice-cni/sluice/test/bench/figures"
 	"github.com/sluice-cni/sluice/test/lab"
 )
 
@@ -124,7 +125,7 @@ func compare(ctx context.Context, o options, where, from string, direct, virtual
 		}
 		ratios = append(ratios, rates[1][i]/rates[0][i])
 	}
-	return rate{where, percentile(rates[0], 50), percentile(rates[1], 50), percentile(ratios, 50), slices.Min(ratios), slices.Max(ratios)}, nil
+	return rate{where, figures.Percentile(rates[0], 50), figures.Percentile(rates[1], 50), figures.Percentile(ratios, 50), slices.Min(ratios), slices.Max(ratios)}, nil
 }
 
 // connections opens and closes TCP connections one after the other, and returns how many a second.

@@ -104,6 +104,11 @@ func echo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return accept(ctx, listener, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
+}
+
+// accept serves each connection by itself, until ctx ends; it closes the listener.
+func accept(ctx context.Context, listener net.Listener, serve func(net.Conn)) error {
 	context.AfterFunc(ctx, func() { listener.Close() })
 	for {
 		conn, err := listener.Accept()
@@ -115,7 +120,7 @@ func echo(ctx context.Context) error {
 		}
 		go func() {
 			defer conn.Close()
-			_, _ = io.Copy(conn, conn)
+			serve(conn)
 		}()
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,23 +26,12 @@ type sessions struct {
 
 // serve goes on until ctx ends; it closes the listener.
 func (s *sessions) serve(ctx context.Context, listener net.Listener, name string) error {
-	context.AfterFunc(ctx, func() { listener.Close() })
-	for {
-		conn, err := listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return accept(ctx, listener, func(conn net.Conn) {
 		s.last.Store(time.Now().UnixNano())
-		go func() {
-			defer conn.Close()
-			if _, err := fmt.Fprintln(conn, name); err == nil {
-				_, _ = io.Copy(conn, conn)
-			}
-		}()
-	}
+		if _, err := fmt.Fprintln(conn, name); err == nil {
+			_, _ = io.Copy(conn, conn)
+		}
+	})
 }
 
 // drained ends after ctx has, when nobody opens sessions any more: a server that is told to
