@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,8 +21,9 @@ type memory struct {
 	path string
 	// kicks tells that another input is in force.
 	kicks chan struct{}
-	// kept is the version in the file.
-	kept string
+	// kept is the version in the file, texts what is in it.
+	kept  string
+	texts objectTexts
 	// recalled is set once the file has been looked for.
 	recalled bool
 	last     *remembered
@@ -95,7 +97,7 @@ const (
 )
 
 func newMemory(dir string) *memory {
-	return &memory{path: filepath.Join(dir, "last-input.json"), kicks: make(chan struct{}, 1)}
+	return &memory{path: filepath.Join(dir, "last-input.json"), kicks: make(chan struct{}, 1), texts: objectTexts{}}
 }
 
 // recall looks for the file once, and tells whether it did so now.
@@ -138,15 +140,15 @@ func (m *memory) remember(r remembered) error {
 	if r.Version == m.kept {
 		return nil
 	}
-	data, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
 	tmp := m.path + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("remember the input: %w", err)
+	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err == nil {
+		err = errors.Join(m.texts.writeRemembered(file, r), file.Close())
 	}
-	if err := os.Rename(tmp, m.path); err != nil {
+	if err == nil {
+		err = os.Rename(tmp, m.path)
+	}
+	if err != nil {
 		return fmt.Errorf("remember the input: %w", err)
 	}
 	m.kept = r.Version
