@@ -92,7 +92,7 @@ const (
 	// rememberShare bounds what they cost: the time of one to the time between two. But what an agent that
 	// starts does not know, it takes away: no machine is so slow that the file may be older than rememberMost.
 	rememberPause = 100 * time.Millisecond
-	rememberShare = 20
+	rememberShare = 100
 	rememberMost  = time.Second
 )
 
