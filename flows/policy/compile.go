@@ -21,11 +21,11 @@ type Crowd struct {
 
 // Result is what a node's policies need of the switch.
 type Result struct {
-	// Owned has an entry for each owner that has flows, in the order of flows.CompareOwners; without those of
-	// identities, which have an order of their own and nobody else's flows: of two successive results of a Compiler
-	// what is alike of them is the same.
-	Owned      []flows.Owned
-	Identities []*flows.Owned
+	// Owned has an entry for each owner that has flows of others as well, in the order of flows.CompareOwners.
+	Owned []flows.Owned
+	// Policies and Identities are the owners that have no other flows, each in that order: of two successive results of a
+	// Compiler what is alike of them is the same.
+	Policies, Identities []*flows.Owned
 	// Crowds are in the order of the pods' ports.
 	Crowds []Crowd
 	// Faulty are the policies that select a pod here and cannot be understood.
@@ -38,7 +38,7 @@ func (r Result) Flows() []flows.Flow {
 	for _, o := range r.Owned {
 		out = append(out, o.Flows...)
 	}
-	for _, o := range r.Identities {
+	for _, o := range slices.Concat(r.Policies, r.Identities) {
 		out = append(out, o.Flows...)
 	}
 	flows.Sort(out)
@@ -51,20 +51,18 @@ func Compile(s state.State) Result { return new(Compiler).Compile(s) }
 // CompileWith is Compile with another hash for the numbers.
 func CompileWith(s state.State, hash flows.Hash) Result { return (&Compiler{Hash: hash}).Compile(s) }
 
-// result gathers the flows of all owners; those of a policy's blocks are what policy says.
-func (c *compiler) result(policy func(owner flows.Owner, blocks []block) []flows.Flow) Result {
+// result gathers the flows of all owners; those of a called policy's blocks are what policy says.
+func (c *compiler) result(policy func(calledPolicy) *flows.Owned) Result {
 	owned := []flows.Owned{
 		{Owner: flows.Owner{Kind: flows.OwnerPipeline}, Flows: static()},
 		{Owner: flows.Owner{Kind: flows.OwnerGateway, Name: c.state.Node}, Flows: c.ownNode()},
 	}
-	blocks := map[flows.Owner][]block{}
-	for _, b := range c.called {
-		blocks[policyOwner(*b.policy)] = append(blocks[policyOwner(*b.policy)], b)
+	result := Result{Faulty: c.faulty(), Policies: make([]*flows.Owned, 0, len(c.called))}
+	for _, p := range c.called {
+		if o := policy(p); len(o.Flows) > 0 {
+			result.Policies = append(result.Policies, o)
+		}
 	}
-	for owner, list := range blocks {
-		owned = append(owned, flows.Owned{Owner: owner, Flows: policy(owner, list)})
-	}
-	result := Result{Faulty: c.faulty()}
 	for _, l := range c.locals {
 		owned = append(owned, c.dispatch(l))
 		for _, w := range ways {
@@ -78,15 +76,15 @@ func (c *compiler) result(policy func(owner flows.Owner, blocks []block) []flows
 }
 
 // dispatch are a local pod's flows.
-func (c *compiler) dispatch(l local) flows.Owned {
+func (c *compiler) dispatch(l *local) flows.Owned {
 	owner := flows.Owner{Kind: flows.OwnerPod, Name: l.pod.Namespace + "/" + l.pod.Name}
 	var calls [2][]uint32
 	for i, w := range ways {
-		for _, name := range l.calls[w.direction] {
-			calls[i] = append(calls[i], c.blocks[name])
+		for _, b := range l.calls[w.direction] {
+			calls[i] = append(calls[i], c.blocks[b.name])
 		}
 	}
-	have, ok := c.memo.locals[owner]
+	have, ok := c.memo.dispatched[owner]
 	if ok && have.ofport == l.ofport && slices.Equal(have.calls[0], calls[0]) && slices.Equal(have.calls[1], calls[1]) {
 		return flows.Owned{Owner: owner, Flows: have.flows}
 	}
@@ -96,24 +94,15 @@ func (c *compiler) dispatch(l local) flows.Owned {
 			w.dispatch(e, l, calls[i])
 		}
 	}
-	c.memo.locals[owner] = localMemo{l.ofport, calls, e.sorted()}
+	c.memo.dispatched[owner] = localMemo{l.ofport, calls, e.sorted()}
 	return flows.Owned{Owner: owner, Flows: e.flows}
 }
 
-func (l local) policies(d state.Direction) []*state.NetworkPolicy {
-	if d == state.Egress {
-		return l.egress
-	}
-	return l.ingress
-}
-
-// faulty are the called policies that cannot be understood, each once.
+// faulty are the called policies that cannot be understood.
 func (c *compiler) faulty() (out []state.NetworkPolicy) {
-	seen := map[*state.NetworkPolicy]bool{}
-	for _, b := range c.called {
-		if b.policy.Fault != "" && !seen[b.policy] {
-			seen[b.policy] = true
-			out = append(out, *b.policy)
+	for _, p := range c.called {
+		if of := p.blocks[0].policy; of.Fault != "" {
+			out = append(out, *of)
 		}
 	}
 	return out
@@ -123,14 +112,20 @@ func policyOwner(p state.NetworkPolicy) flows.Owner {
 	return flows.Owner{Kind: flows.OwnerPolicy, Name: p.Namespace + "/" + p.Name}
 }
 
+// calledPolicy is a policy of which blocks are called, in the order of their names.
+type calledPolicy struct {
+	owner  flows.Owner
+	blocks []block
+}
+
 // compiler holds what the blocks are made from.
 type compiler struct {
 	state  state.State
 	hash   flows.Hash
 	memo   *memo
-	locals []local
-	// called are the blocks that local pods call, in the order of their names.
-	called []block
+	locals []*local
+	// called are the policies that local pods call, in the order of their owners.
+	called []calledPolicy
 	// mentions is what they ask of them.
 	mentions mentioned
 	// identities are those of peers, in the order of their names.
@@ -147,7 +142,8 @@ func newCompiler(s state.State, hash flows.Hash, m *memo) *compiler {
 	c.findLabels()
 	claimed, attached := attachedAddresses(s)
 	changed := m.book.update(s.Pods, attached)
-	c.locals = locals(s, m.book, policiesByNamespace(s))
+	m.policyBook.update(s.NetworkPolicies)
+	c.findLocals()
 	c.findBlocks()
 	maps.Copy(changed, c.findAttached(claimed))
 	c.findNamespaces()
@@ -192,47 +188,54 @@ func (c *compiler) findNamespaces() {
 	c.namespaces = m.namespaces
 }
 
-func policiesByNamespace(s state.State) map[string][]*state.NetworkPolicy {
-	out := map[string][]*state.NetworkPolicy{}
-	for i := range s.NetworkPolicies {
-		p := &s.NetworkPolicies[i]
-		out[p.Namespace] = append(out[p.Namespace], p)
+// findBlocks finds the blocks that the local pods call, and what they ask of pods.
+func (c *compiler) findBlocks() {
+	m := c.memo
+	if m.called == nil || !slices.Equal(c.locals, m.locals) {
+		m.locals, m.called = c.locals, calledBy(c.locals)
+		names, asking := map[string]bool{}, make([]*policyMemo, 0, len(m.called))
+		for _, p := range m.called {
+			for _, b := range p.blocks {
+				names[b.name] = true
+				asking = append(asking, m.mentionsOf(b.policy, b.direction))
+			}
+		}
+		if m.asked.peers == nil || !slices.Equal(asking, m.asking) {
+			m.asked, m.asking = newMentioned(), asking
+			for _, p := range asking {
+				m.asked.addAll(p.mentions)
+			}
+		}
+		m.blocks = numbers(m, names, c.hash)
 	}
-	for _, list := range out {
-		slices.SortFunc(list, func(a, b *state.NetworkPolicy) int { return strings.Compare(a.Name, b.Name) })
-	}
-	return out
+	c.called, c.mentions, c.blocks = m.called, m.asked, m.blocks
 }
 
-func (c *compiler) findBlocks() {
-	all := map[string]block{}
-	for i := range c.locals {
-		l := &c.locals[i]
-		l.calls = map[state.Direction][]string{}
+// calledBy are the policies with blocks that are called, in the order of their owners.
+func calledBy(locals []*local) []calledPolicy {
+	seen, at, out := map[string]bool{}, map[flows.Owner]int{}, []calledPolicy{}
+	for _, l := range locals {
 		for _, w := range ways {
-			for _, p := range l.policies(w.direction) {
-				b := blockFor(p, w.direction, l.pod)
-				all[b.name] = b
-				l.calls[w.direction] = append(l.calls[w.direction], b.name)
+			for _, b := range l.calls[w.direction] {
+				if seen[b.name] {
+					continue
+				}
+				seen[b.name] = true
+				owner := policyOwner(*b.policy)
+				i, ok := at[owner]
+				if !ok {
+					i, at[owner] = len(out), len(out)
+					out = append(out, calledPolicy{owner: owner})
+				}
+				out[i].blocks = append(out[i].blocks, b)
 			}
 		}
 	}
-	names := map[string]bool{}
-	var asking []*policyMemo
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		names[name] = true
-		b := all[name]
-		c.called = append(c.called, b)
-		asking = append(asking, c.memo.mentionsOf(b.policy, b.direction))
+	for _, p := range out {
+		slices.SortFunc(p.blocks, func(a, b block) int { return strings.Compare(a.name, b.name) })
 	}
-	if c.memo.asked.peers == nil || !slices.Equal(asking, c.memo.asking) {
-		c.memo.asked, c.memo.asking = newMentioned(), asking
-		for _, p := range asking {
-			c.memo.asked.addAll(p.mentions)
-		}
-	}
-	c.mentions = c.memo.asked
-	c.blocks = numbers(c.memo, names, c.hash)
+	slices.SortFunc(out, func(a, b calledPolicy) int { return flows.CompareOwners(a.owner, b.owner) })
+	return out
 }
 
 // lookAt finds out what the blocks ask of a label set.

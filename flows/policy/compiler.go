@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -14,21 +13,20 @@ type Compiler struct {
 	// Hash is for the numbers, SHA-256's if nil.
 	Hash flows.Hash
 	memo memo
-	made map[flows.Owner]made
+	made map[flows.Owner]*made
 	from surroundings
 }
 
 // made are a policy's flows, of its blocks with their numbers.
 type made struct {
-	policy  *state.NetworkPolicy
-	names   []string
+	blocks  []block
 	numbers []uint32
 	// peers are those that its rules name, by peerName in their order.
 	peers      []string
 	selections []*selection
 	// all is that beside the peers, all identities count: a rule names a port of theirs.
 	all   bool
-	flows []flows.Flow
+	owned *flows.Owned
 }
 
 // surroundings are all that a block is made from beside its own policy and number. An identity's
@@ -58,36 +56,33 @@ func (k *Compiler) Compile(s state.State) Result {
 			selection.fresh = false
 		}
 	}
-	before := k.made
-	k.made, k.from = make(map[flows.Owner]made, len(before)), from
-	return c.result(func(owner flows.Owner, blocks []block) []flows.Flow {
-		m := c.from(blocks)
-		if old, ok := before[owner]; ok && (same || !old.all) && old.same(m) && (same || c.selectsAlike(old)) {
-			m.flows, m.peers, m.selections, m.all = old.flows, old.peers, old.selections, old.all
-		} else {
-			m.flows = c.emit(owner, blocks)
-			c.dependsOn(&m, blocks)
+	if k.from = from; k.made == nil || len(k.made) > 2*len(c.called)+1000 {
+		k.made = make(map[flows.Owner]*made, len(c.called))
+	}
+	return c.result(func(p calledPolicy) *flows.Owned {
+		old, ok := k.made[p.owner]
+		if !ok || !c.isOf(old, p) || !same && (old.all || !c.selectsAlike(old)) {
+			k.made[p.owner] = c.makePolicy(p, old)
 		}
-		k.made[owner] = m
-		return m.flows
+		return k.made[p.owner].owned
 	})
 }
 
-// from says of what a policy's flows are to be made, beside its surroundings.
-func (c *compiler) from(blocks []block) made {
-	m := made{policy: blocks[0].policy}
-	for _, b := range blocks {
-		m.names, m.numbers = append(m.names, b.name), append(m.numbers, c.blocks[b.name])
+// isOf tells whether what was made was of these blocks, with their numbers.
+func (c *compiler) isOf(m *made, p calledPolicy) bool {
+	if len(m.blocks) != len(p.blocks) {
+		return false
 	}
-	return m
-}
-
-func (m made) same(other made) bool {
-	return slices.Equal(m.names, other.names) && slices.Equal(m.numbers, other.numbers) && samePolicy(m.policy, other.policy)
+	for i, b := range p.blocks {
+		if m.blocks[i].policy != b.policy || m.blocks[i].name != b.name || m.numbers[i] != c.blocks[b.name] {
+			return false
+		}
+	}
+	return true
 }
 
 // selectsAlike tells whether the peers of what was made stand for the same as then.
-func (c *compiler) selectsAlike(m made) bool {
+func (c *compiler) selectsAlike(m *made) bool {
 	for i, name := range m.peers {
 		if p, ok := c.mentions.peers[name]; !ok || c.selection(name, p) != m.selections[i] {
 			return false
@@ -114,11 +109,17 @@ func (c *compiler) dependsOn(m *made, blocks []block) {
 	}
 }
 
-// emit makes the flows of a policy's blocks, in the order of flows.Compare.
-func (c *compiler) emit(owner flows.Owner, blocks []block) []flows.Flow {
-	e := newEmitter(owner)
-	for _, b := range blocks {
+// makePolicy makes a policy's flows, in the order of flows.Compare; last is what was made of it before, if anything.
+func (c *compiler) makePolicy(p calledPolicy, last *made) *made {
+	m, e := &made{blocks: p.blocks}, newEmitter(p.owner)
+	for _, b := range p.blocks {
+		m.numbers = append(m.numbers, c.blocks[b.name])
 		b.emit(c, e)
 	}
-	return e.sorted()
+	c.dependsOn(m, p.blocks)
+	m.owned = &flows.Owned{Owner: p.owner, Flows: e.sorted()}
+	if last != nil && last.owned.Alike(m.owned) {
+		m.owned = last.owned
+	}
+	return m
 }

@@ -35,11 +35,11 @@ var ways = []way{
 
 // original are the packets that pass as the connection was opened, replies the others: for egress the
 // pod is where the former come from and the latter go to.
-func (w way) original(l local) flows.Match { return w.port(l, w.direction == state.Egress) }
+func (w way) original(l *local) flows.Match { return w.port(l, w.direction == state.Egress) }
 
-func (w way) replies(l local) flows.Match { return w.port(l, w.direction != state.Egress) }
+func (w way) replies(l *local) flows.Match { return w.port(l, w.direction != state.Egress) }
 
-func (w way) port(l local, in bool) flows.Match {
+func (w way) port(l *local, in bool) flows.Match {
 	if in {
 		return flows.Match{}.InPort(l.ofport)
 	}
@@ -50,7 +50,7 @@ func (w way) port(l local, in bool) flows.Match {
 var judged = flows.SetBits(flows.RegConnection, flows.ConnectionJudged, flows.ConnectionJudged)
 
 // dispatch makes a pod's flows for a direction. calls are the numbers of the blocks.
-func (w way) dispatch(e *emitter, l local, calls []uint32) {
+func (w way) dispatch(e *emitter, l *local, calls []uint32) {
 	tail := []flows.Action{flows.Resubmit{Table: flows.Addresses}}
 	if len(calls) > MaxPolicies {
 		calls = nil
@@ -94,7 +94,7 @@ func (w way) dispatch(e *emitter, l local, calls []uint32) {
 // related: an ICMP error about the pod's own reply, from a router or a node, is not judged: of
 // such a packet the opener's address cannot be read, and it says nothing that the pod did
 // not ask for.
-func (w way) related(e *emitter, l local) {
+func (w way) related(e *emitter, l *local) {
 	for _, f := range families {
 		m := f.match(w.original(l)).Tracked(flows.CTRelated, flows.CTReply|flows.CTInvalid)
 		e.flow(w.table, prioRelated, flows.RuleDispatch, m, flows.Goto{Table: afterNext(w)})

@@ -22,7 +22,13 @@ type memo struct {
 	labels     map[string]map[string]string
 	namespaces map[string]uint32
 
-	locals   map[flows.Owner]localMemo
+	policyBook policyBook
+	// locals are the last compilation's, dispatched their dispatch; called and blocks are of those locals.
+	locals     []*local
+	dispatched map[flows.Owner]localMemo
+	called     []calledPolicy
+	blocks     map[string]uint32
+
 	policies map[policyKey]*policyMemo
 	// selections are by peerName, for the surroundings that the Compiler knows.
 	selections map[string]*selection
@@ -37,7 +43,7 @@ func (m *memo) begin() {
 	if m.book == nil {
 		sets := newLabelSets()
 		*m = memo{
-			sets: sets, book: newPodBook(sets), locals: map[flows.Owner]localMemo{},
+			sets: sets, book: newPodBook(sets), dispatched: map[flows.Owner]localMemo{},
 			policies: map[policyKey]*policyMemo{}, selections: map[string]*selection{}, hashes: map[string]uint32{},
 		}
 	}
@@ -46,8 +52,8 @@ func (m *memo) begin() {
 // end forgets what has gone once it is more than what is there.
 func (m *memo) end(c *compiler) {
 	limit := func(live int) int { return 2*live + 1000 }
-	if len(m.locals) > limit(len(c.locals)) {
-		clear(m.locals)
+	if len(m.dispatched) > limit(len(c.locals)) {
+		clear(m.dispatched)
 	}
 	if len(m.policies) > limit(2*len(c.state.NetworkPolicies)) {
 		clear(m.policies)

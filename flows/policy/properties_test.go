@@ -69,7 +69,7 @@ func app(name string) *state.Selector {
 // owned are all owners with their flows.
 func owned(r policy.Result) []flows.Owned {
 	out := slices.Clone(r.Owned)
-	for _, o := range r.Identities {
+	for _, o := range slices.Concat(r.Policies, r.Identities) {
 		out = append(out, *o)
 	}
 	return out

@@ -102,12 +102,12 @@ func (r *Renderer) Render(s state.State) Result {
 	d := r.divide(s)
 	slices.SortStableFunc(d.parts, func(a, b part) int { return flows.CompareOwners(a.owner(), b.owner()) })
 	next, before := r.spare[:0], r.made
-	result := Result{Set: make([]*Owned, 0, len(r.made)+len(d.identities)+1), Conflicts: d.conflicts, Services: d.resolved}
-	identities := d.identities
+	result := Result{Set: make([]*Owned, 0, len(r.made)+len(d.compiled)+1), Conflicts: d.conflicts, Services: d.resolved}
+	compiled := d.compiled
 	for parts := d.parts; len(parts) > 0; {
 		owner, n := parts[0].owner(), 1
-		if len(identities) > 0 && owner.Kind > flows.OwnerIdentity {
-			result.Set, identities = append(result.Set, identities...), nil
+		if len(compiled) > 0 && owner.Kind > flows.OwnerIdentity {
+			result.Set, compiled = append(result.Set, compiled...), nil
 		}
 		for n < len(parts) && parts[n].owner() == owner {
 			n++
@@ -130,7 +130,7 @@ func (r *Renderer) Render(s state.State) Result {
 		result.Set = append(result.Set, m.owned)
 		parts = parts[n:]
 	}
-	result.Set = append(result.Set, identities...)
+	result.Set = append(result.Set, compiled...)
 	clear(r.made)
 	r.made, r.spare = next, r.made
 	return result
@@ -165,8 +165,8 @@ type division struct {
 	parts     []part
 	conflicts []claims.Conflict
 	resolved  service.Result
-	// identities have all of their flows already, and no parts.
-	identities []*Owned
+	// compiled are policies and identities: they have all of their flows already, and no parts.
+	compiled []*Owned
 
 	podCIDRs  claims.Book[netip.Prefix]
 	addresses claims.Book[netip.Addr]
