@@ -13,10 +13,13 @@ import (
 
 // attachedPeer is the pod of an attachment, with the addresses that it was plugged in with.
 type attachedPeer struct {
-	name podName
-	held []netip.Addr
 	pod  state.Pod
+	held []netip.Addr
 	set  *labelSet
+}
+
+func (p *attachedPeer) is(pod *state.Pod, held []netip.Addr) bool {
+	return sameMapOnly(p.pod.Labels, pod.Labels) && flows.SameSlice(p.pod.Ports, pod.Ports) && slices.Equal(p.held, held)
 }
 
 // attachedAddresses are those that an attachment has: the newest that names it.
@@ -32,37 +35,48 @@ func attachedAddresses(s state.State) (claimed claims.Book[netip.Addr], all map[
 }
 
 // findAttached puts the attachments' pods in the place of those of the last compilation. It returns the
-// names of both.
+// names of those that differ.
 func (c *compiler) findAttached(claimed claims.Book[netip.Addr]) map[podName]bool {
-	m, names := c.memo, map[podName]bool{}
+	m := c.memo
 	before := m.attached
-	m.attached = nil
-	last := make(map[podName]attachedPeer, len(before))
-	for _, p := range before {
-		last[p.name], names[p.name] = p, true
-	}
+	m.attached = make(map[podName][]*attachedPeer, len(before))
 	for _, a := range c.state.Attachments {
 		pod, ok := m.book.of(a, c.state.Node)
 		if !ok || pod.Finished {
 			continue
 		}
-		p := attachedPeer{name: nameOfPod(&pod), pod: pod, held: slices.DeleteFunc(slices.Clone(a.Addresses), func(addr netip.Addr) bool {
-			return !claimed.Holds(addr, claims.OfAttachment(a))
-		})}
-		if was, ok := last[p.name]; ok && sameMapOnly(was.pod.Labels, pod.Labels) && flows.SameSlice(was.pod.Ports, pod.Ports) {
-			p.set = was.set
-			p.set.refs++
-		} else {
-			p.set = m.sets.of(&pod)
+		name, held := nameOfPod(&pod), a.Addresses
+		lost := func(addr netip.Addr) bool { return !claimed.Holds(addr, claims.OfAttachment(a)) }
+		if slices.ContainsFunc(held, lost) {
+			held = slices.DeleteFunc(slices.Clone(held), lost)
 		}
+		list := m.attached[name]
+		if old := before[name]; len(list) < len(old) && old[len(list)].is(&pod, held) {
+			m.attached[name] = append(list, old[len(list)])
+			continue
+		}
+		p := &attachedPeer{pod, held, m.sets.of(&pod)}
 		m.sets.count(p.set, 1)
-		m.attached, names[p.name] = append(m.attached, p), true
+		m.attached[name] = append(list, p)
 	}
-	for _, p := range before {
-		m.sets.count(p.set, -1)
-		m.sets.release(p.set)
+	changed := map[podName]bool{}
+	for name, list := range before {
+		if now := m.attached[name]; !slices.Equal(list, now) {
+			changed[name] = true
+			for _, p := range list {
+				if !slices.Contains(now, p) {
+					m.sets.count(p.set, -1)
+					m.sets.release(p.set)
+				}
+			}
+		}
 	}
-	return names
+	for name, list := range m.attached {
+		if !slices.Equal(list, before[name]) {
+			changed[name] = true
+		}
+	}
+	return changed
 }
 
 // updateAddresses makes anew what leads from the addresses of the named pods, and of those with one of the
@@ -75,15 +89,16 @@ func (c *compiler) updateAddresses(names map[podName]bool, renumbered map[*label
 				names[name] = true
 			}
 		}
-	}
-	attached := make(map[podName][]attachedPeer, len(m.attached))
-	for _, p := range m.attached {
-		attached[p.name] = append(attached[p.name], p)
+		for name, list := range m.attached {
+			if slices.ContainsFunc(list, func(p *attachedPeer) bool { return renumbered[p.set] }) {
+				names[name] = true
+			}
+		}
 	}
 	var changed []*flows.Owned
 	for name := range names {
 		e := newEmitter(flows.Owner{Kind: flows.OwnerIdentity, Name: name.namespace + "/" + name.name})
-		for _, p := range attached[name] {
+		for _, p := range m.attached[name] {
 			p.set.lead(e, p.held)
 		}
 		for _, p := range m.book.byName[name] {

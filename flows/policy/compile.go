@@ -179,8 +179,8 @@ func (c *compiler) findNamespaces() {
 	for name := range m.book.inNamespace {
 		names[name] = true
 	}
-	for _, p := range m.attached {
-		names[p.name.namespace] = true
+	for p := range m.attached {
+		names[p.namespace] = true
 	}
 	if len(names) != len(m.namespaces) || slices.ContainsFunc(slices.Collect(maps.Keys(names)), func(name string) bool { return m.namespaces[name] == 0 }) {
 		m.namespaces = numbers(m, names, c.hash)

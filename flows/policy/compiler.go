@@ -1,7 +1,6 @@
 package policy
 
 import (
-
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
 )

@@ -13,7 +13,7 @@ import (
 type memo struct {
 	book     *podBook
 	sets     *labelSets
-	attached []attachedPeer
+	attached map[podName][]*attachedPeer
 	// addresses lead from pods' addresses to label sets, identities are they and what leads on from there;
 	// both are in the order of their owners.
 	addresses, identities []*flows.Owned
