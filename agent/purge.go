@@ -74,7 +74,7 @@ func judges(o *render.Owned) bool {
 		return false
 	}
 	return slices.ContainsFunc(o.Flows, func(f flows.Flow) bool {
-		return f.Table >= flows.EgressAdmin && f.Table <= flows.IngressBaseline || f.Table >= flows.Policies && f.Table <= flows.Identities
+		return f.Table.Judges()
 	})
 }
 

@@ -170,6 +170,8 @@ const (
 	RuleAffinity
 	RuleStay
 	RuleLearned
+	RuleCalls
+	RuleCrowd
 )
 
 // PolicyRule is the rule of an OwnerPolicy's cookie: spec.ingress[index] or
@@ -222,6 +224,8 @@ var ruleWords = map[Rule]string{
 	RuleEgressIsolated:  "dropped: no policy's rule allows what the pod sends",
 	RuleIngressIsolated: "dropped: no policy's rule allows what is sent to the pod",
 	RuleDispatch:        "asks the policies that select the pod",
+	RuleCalls:           "calls the policies that select the pod, one after another",
+	RuleCrowd:           "calls none: more policies select the pod than a packet can be judged by",
 	RuleVerdict:         "acts on what the policies say",
 	RuleItself:          "allowed: a pod always reaches itself",
 	RuleOwnNode:         "allowed: a pod and its own node always reach each other",

@@ -33,6 +33,7 @@ const (
 	Identities TableID = 20
 	Affinity   TableID = 21
 	Backends   TableID = 22
+	Calls      TableID = 23
 )
 
 // Table is a table of the pipeline. Name is what Open vSwitch shows with
@@ -71,6 +72,12 @@ var Pipeline = []Table{
 	{Identities, "identities", "subroutine: label set -> identity", true},
 	{Affinity, "affinity", "subroutine: the backend that a Service with affinity has given to this client; learned by the switch", true},
 	{Backends, "backends", "a Service with affinity: give the backend of reg2, or if it is none, one of the group's; learn it", true},
+	{Calls, "calls", "subroutine: call the policies that select a pod, one after another; reg3 says which pod, and for which tier", true},
+}
+
+// Judges tells whether a table is of the policies: a tier, or a subroutine of theirs.
+func (id TableID) Judges() bool {
+	return id >= EgressAdmin && id <= IngressBaseline || id >= Policies && id <= Identities || id == Calls
 }
 
 // TableNames maps every number that has a name to it, for OVSDB's Flow_Table rows.

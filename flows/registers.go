@@ -6,7 +6,8 @@ package flows
 //	       bit 1      an answer made by the agent itself (not built yet)
 //	reg1   0..31      OpenFlow port by which the packet leaves
 //	reg2   0..31      backend that a Service with affinity gives, 0 again behind the translation
-//	reg3   0..31      policy being called
+//	reg3   0..31      policy being called; for the table calls: 0..15 the pod's port,
+//	       16..23     the table that asks
 //	reg4   0..31      verdict so far
 //	reg5   bit 0      a reply; bit 1: the connection is known; bit 2: a new one, and judged;
 //	       bit 3: the answer to a refusal
@@ -22,7 +23,8 @@ const (
 	RegOutput = Reg1
 	// RegBackend holds a backend's number among a port's, and 1.
 	RegBackend = Reg2
-	// RegPolicy holds the number of the policy's block being called.
+	// RegPolicy holds the number of the policy's block being called, or which pod's, for the
+	// table Calls.
 	RegPolicy = Reg3
 	// RegVerdict holds a Verdict.
 	RegVerdict = Reg4

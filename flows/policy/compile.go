@@ -91,7 +91,8 @@ func (c *compiler) dispatch(l *local) flows.Owned {
 	e := newEmitter(owner)
 	for i, w := range ways {
 		if len(calls[i]) > 0 {
-			w.dispatch(e, l, calls[i])
+			w.dispatch(e, l)
+			w.calls(e, l, calls[i])
 		}
 	}
 	c.memo.dispatched[owner] = localMemo{l.ofport, calls, e.sorted()}

@@ -14,6 +14,7 @@ const MaxPolicies = 1800
 const (
 	prioMiss     = 0
 	prioDispatch = 100
+	prioCalls    = 100
 	prioRelated  = 110
 	prioIsolated = 150
 	prioVerdict  = 200
@@ -49,16 +50,30 @@ func (w way) port(l *local, in bool) flows.Match {
 // judged says that a new connection must be remembered with its port and address.
 var judged = flows.SetBits(flows.RegConnection, flows.ConnectionJudged, flows.ConnectionJudged)
 
-// dispatch makes a pod's flows for a direction. calls are the numbers of the blocks.
-func (w way) dispatch(e *emitter, l *local, calls []uint32) {
-	tail := []flows.Action{flows.Resubmit{Table: flows.Addresses}}
-	if len(calls) > MaxPolicies {
-		calls = nil
+// list is the number by which a pod's list of policies is called, in the table Calls.
+func (w way) list(l *local) flows.Value { return flows.Uint(uint64(w.table)<<16 | uint64(l.ofport)) }
+
+// calls makes a pod's list of policies, the one flow of the pod's that changes with it. The numbers are
+// those of their blocks.
+func (w way) calls(e *emitter, l *local, numbers []uint32) {
+	rule := flows.RuleCalls
+	if len(numbers) > MaxPolicies {
+		rule, numbers = flows.RuleCrowd, nil
 	}
-	for _, n := range calls {
-		tail = append(tail, flows.Set(flows.RegPolicy, flows.Uint(uint64(n))), flows.Resubmit{Table: flows.Policies})
+	var actions []flows.Action
+	for _, n := range numbers {
+		actions = append(actions, flows.Set(flows.RegPolicy, flows.Uint(uint64(n))), flows.Resubmit{Table: flows.Policies})
 	}
-	tail = append(tail, flows.Goto{Table: w.next})
+	e.flow(flows.Calls, prioCalls, rule, flows.Match{}.Is(flows.RegPolicy, w.list(l)), actions...)
+}
+
+// dispatch makes the flows of a pod that policies select in a direction: the same, whichever they are.
+func (w way) dispatch(e *emitter, l *local) {
+	tail := []flows.Action{
+		flows.Resubmit{Table: flows.Addresses},
+		flows.Set(flows.RegPolicy, w.list(l)), flows.Resubmit{Table: flows.Calls},
+		flows.Goto{Table: w.next},
+	}
 	head := flows.Set(flows.RegVerdict, flows.Uint(flows.Undecided))
 	for _, f := range families {
 		fresh := f.match(w.original(l)).Masked(flows.RegConnection, flows.Uint(0), flows.Uint(flows.ConnectionKnown))

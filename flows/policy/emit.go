@@ -43,6 +43,7 @@ func static() []flows.Flow {
 		e.flow(t, prioMiss, flows.RuleMiss, nil, flows.Goto{Table: t + 1})
 	}
 	e.flow(flows.Policies, prioMiss, flows.RuleMiss, nil)
+	e.flow(flows.Calls, prioMiss, flows.RuleMiss, nil)
 	nobody := []flows.Action{flows.Set(flows.RegIdentity, flows.Uint(0)), flows.Set(flows.RegNamespace, flows.Uint(0))}
 	e.flow(flows.Addresses, prioMiss, flows.RuleMiss, nil, nobody...)
 	e.flow(flows.Identities, prioMiss, flows.RuleMiss, nil, nobody...)

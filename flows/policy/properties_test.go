@@ -138,27 +138,67 @@ func TestAPolicyWithManyPeersAndPorts(t *testing.T) {
 	}
 }
 
-// TestAPolicyMoreIsItsBlockAndADispatchOfEachPodThatItSelects.
-func TestAPolicyMoreIsItsBlockAndADispatchOfEachPodThatItSelects(t *testing.T) {
+// TestAPolicyMoreIsItsBlockAndOneFlowOfEachPodThatItSelects, in each of its directions, of pods that
+// policies select already; one policy less, too.
+func TestAPolicyMoreIsItsBlockAndOneFlowOfEachPodThatItSelects(t *testing.T) {
 	s := cluster(50)
 	rule := []state.PolicyRule{{Peers: []state.PolicyPeer{{Pods: app("p1")}}}}
+	both := []state.Direction{state.Ingress, state.Egress}
 	for i := range 20 {
-		s.NetworkPolicies = append(s.NetworkPolicies, state.NetworkPolicy{Namespace: "a", Name: fmt.Sprintf("n%d", i), Selects: *app(fmt.Sprintf("p%d", i)), Ingress: rule})
+		s.NetworkPolicies = append(s.NetworkPolicies, state.NetworkPolicy{
+			Namespace: "a", Name: fmt.Sprintf("n%d", i), Selects: *app(fmt.Sprintf("p%d", i)), Types: both, Ingress: rule, Egress: rule,
+		})
 	}
-	before := policy.Compile(s)
-	s.NetworkPolicies = append(s.NetworkPolicies, state.NetworkPolicy{Namespace: "a", Name: "more", Selects: *app("p7"), Ingress: rule})
-	old := map[flows.Owner]flows.Owned{}
-	for _, o := range owned(before) {
-		old[o.Owner] = o
-	}
-	for _, o := range owned(policy.Compile(s)) {
-		if slices.EqualFunc(o.Flows, old[o.Owner].Flows, flows.Flow.Equal) {
-			continue
+	for _, types := range [][]state.Direction{both, both[:1], both[1:]} {
+		more := s
+		more.NetworkPolicies = append(slices.Clone(s.NetworkPolicies), state.NetworkPolicy{
+			Namespace: "a", Name: "more", Types: types, Ingress: rule, Egress: rule,
+			Selects: state.Selector{Requirements: []state.Requirement{{Key: "app", Operator: state.In, Values: []string{"p5", "p6", "p7"}}}},
+		})
+		for _, step := range [][2]state.State{{s, more}, {more, s}} {
+			of := map[string]int{}
+			for _, f := range differing(policy.Compile(step[0]), policy.Compile(step[1])) {
+				switch {
+				case f.Table == flows.Policies && f.Cookie.Owner() == flows.Owner{Kind: flows.OwnerPolicy, Name: "a/more"}.Cookie(0):
+				case f.Table == flows.Calls && f.Cookie.Kind() == flows.OwnerPod:
+					of[f.Match.String()]++
+				default:
+					t.Errorf("%v: changed: %v", types, f)
+				}
+			}
+			if len(of) != 3*len(types) {
+				t.Errorf("%v: changed of three pods: %v", types, of)
+			}
 		}
-		if o.Owner != (flows.Owner{Kind: flows.OwnerPolicy, Name: "a/more"}) && o.Owner != (flows.Owner{Kind: flows.OwnerPod, Name: "a/p7"}) {
-			t.Errorf("%v has changed", o.Owner)
+	}
+}
+
+// TestAPodsFirstPolicyBringsItsDispatch.
+func TestAPodsFirstPolicyBringsItsDispatch(t *testing.T) {
+	for direction, want := range map[state.Direction]int{state.Egress: 14, state.Ingress: 16} {
+		s := cluster(5)
+		none := policy.Compile(s)
+		s.NetworkPolicies = []state.NetworkPolicy{{Namespace: "a", Name: "p", Selects: *app("p3"), Types: []state.Direction{direction}}}
+		if changed := differing(none, policy.Compile(s)); len(changed) != want {
+			t.Errorf("%s: %d flows", direction, len(changed))
 		}
 	}
+}
+
+// differing are the flows of b that are not the same in a, and those of a that b lacks.
+func differing(a, b policy.Result) []flows.Flow {
+	old := map[flows.Key]flows.Flow{}
+	for _, f := range a.Flows() {
+		old[f.Key()] = f
+	}
+	var out []flows.Flow
+	for _, f := range b.Flows() {
+		if was, ok := old[f.Key()]; !ok || !was.Equal(f) {
+			out = append(out, f)
+		}
+		delete(old, f.Key())
+	}
+	return slices.AppendSeq(out, maps.Values(old))
 }
 
 func TestAPodWithTooManyPoliciesIsIsolatedAndNamed(t *testing.T) {
@@ -170,12 +210,19 @@ func TestAPodWithTooManyPoliciesIsIsolatedAndNamed(t *testing.T) {
 	if want := []policy.Crowd{{Namespace: "a", Name: "p0", Direction: state.Ingress, Policies: policy.MaxPolicies + 1}}; !slices.Equal(r.Crowds, want) {
 		t.Errorf("crowds %v", r.Crowds)
 	}
+	said := 0
 	for _, f := range r.Flows() {
+		if f.Cookie.Rule() == flows.RuleCrowd && f.Table == flows.Calls {
+			said++
+		}
 		for _, a := range f.Actions {
 			if a == (flows.Resubmit{Table: flows.Policies}) {
 				t.Fatalf("it asks policies: %v", f.Match)
 			}
 		}
+	}
+	if said != 1 {
+		t.Errorf("%d flows say so", said)
 	}
 	s.NetworkPolicies = s.NetworkPolicies[1:]
 	if r := policy.Compile(s); len(r.Crowds) != 0 {

@@ -22,7 +22,7 @@ const (
 // ends tells whether a table has an end of its own: where what nothing else matches goes on, or
 // is dropped for a reason.
 func ends(t flows.TableID) bool {
-	return t == flows.ICMPErrors || t == flows.Service || t >= flows.EgressAdmin && t <= flows.Commit || t >= flows.Policies && t <= flows.Identities
+	return t == flows.ICMPErrors || t == flows.Service || t == flows.EgressNAT || t == flows.Commit || t.Judges()
 }
 
 // track emits the connection tracking that is the same for all: everything is looked up,

@@ -88,6 +88,8 @@ type reader struct {
 	Trace
 	// policy is the number that was called last.
 	policy uint32
+	// callers are the indentations of the steps that the next may have been called by.
+	callers []int
 	// output is set while lines may say what became of the last output.
 	output bool
 }
@@ -116,6 +118,7 @@ func (r *reader) line(line string) error {
 	}
 	if m := stepLine.FindStringSubmatch(line); m != nil {
 		s, err := step(m[1], m[2])
+		s.Depth = r.depth(len(m[1]))
 		if s.Table == flows.Policies {
 			s.Policy = r.policy
 		}
@@ -125,14 +128,24 @@ func (r *reader) line(line string) error {
 	return nil
 }
 
-// step reads a line's number, right-aligned in two columns and four further on for each
-// subroutine, and what was matched.
+// depth is that of a step: what stands further to the right was called by it, how much further
+// depends on whether it was the last that it called.
+func (r *reader) depth(indentation int) int {
+	n := len(r.callers)
+	for n > 0 && r.callers[n-1] >= indentation {
+		n--
+	}
+	r.callers = append(r.callers[:n], indentation)
+	return n
+}
+
+// step reads a line's number, right-aligned, and what was matched.
 func step(number, match string) (Step, error) {
 	table, err := strconv.ParseUint(strings.TrimSpace(number), 10, 8)
 	if err != nil {
 		return Step{}, err
 	}
-	s := Step{Table: flows.TableID(table), Depth: (len(number) - 2) / 4, Missing: strings.HasPrefix(match, "No match")}
+	s := Step{Table: flows.TableID(table), Missing: strings.HasPrefix(match, "No match")}
 	if m := cookieWord.FindStringSubmatch(match); m != nil {
 		cookie, err := strconv.ParseUint(m[1], 16, 64)
 		if err != nil {

@@ -42,7 +42,8 @@ func TestParse(t *testing.T) {
 		{Table: flows.EgressAdmin, Cookie: miss},
 		{Table: flows.EgressPolicy, Cookie: web.Cookie(flows.RuleDispatch)},
 		{Table: flows.Addresses, Depth: 1, Cookie: miss},
-		{Table: flows.Policies, Depth: 1, Cookie: rule, Policy: 0x4857b786},
+		{Table: flows.Calls, Depth: 1, Cookie: web.Cookie(flows.RuleCalls)},
+		{Table: flows.Policies, Depth: 2, Cookie: rule, Policy: 0x4857b786},
 		{Table: flows.EgressBaseline, Cookie: all.Cookie(flows.RuleVerdict)},
 		{Table: flows.IngressAdmin, Cookie: miss},
 		{Table: flows.IngressPolicy, Cookie: miss},
@@ -54,8 +55,38 @@ func TestParse(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if !got.Judged() || got.Last() != want.Steps[15] {
+	if !got.Judged() || got.Last() != want.Steps[16] {
 		t.Errorf("judged %v, last %v", got.Judged(), got.Last())
+	}
+}
+
+// TestParseDepths: of what a flow calls, Open vSwitch writes the last less far to the right.
+func TestParseDepths(t *testing.T) {
+	got, err := Parse("br0", `bridge("br0")
+-------------
+10. in_port=256, priority 100, cookie 0x1
+    resubmit(,19)
+    19. priority 0, cookie 0x2
+    resubmit(,23)
+    23. reg3=0xa0100, priority 100, cookie 0x3
+            set_field:0x5->reg3
+            resubmit(,18)
+            18. priority 0, cookie 0x4
+                    drop
+            set_field:0x6->reg3
+            resubmit(,18)
+        18. priority 0, cookie 0x4
+            drop
+    goto_table:11
+11. priority 0, cookie 0x4
+    drop
+`)
+	want := []Step{
+		{Table: 10, Cookie: 1}, {Table: 19, Depth: 1, Cookie: 2}, {Table: 23, Depth: 1, Cookie: 3},
+		{Table: 18, Depth: 2, Cookie: 4, Policy: 5}, {Table: 18, Depth: 2, Cookie: 4, Policy: 6}, {Table: 11, Cookie: 4},
+	}
+	if d := cmp.Diff(want, got.Steps); err != nil || d != "" {
+		t.Error(err, d)
 	}
 }
 

@@ -199,17 +199,18 @@ func TestWhyTellsTableByTable(t *testing.T) {
 			"    state            pipeline: opens a connection\n"+
 			"    destination      pod shop/api: is here\n"+
 			"    egress_policy    pod shop/web: asks the policies that select the pod\n",
-		"      policies         policy shop/web: allowed by spec.egress[1]\n",
-		"      policies         policy shop/all-closed: no rule allows it\n"+
-			"      policies         policy shop/api: allowed by spec.ingress[0]\n"+
-			"      policies         policy shop/zz: is not asked: it is allowed already\n"+
+		"      calls            pod shop/web: calls the policies that select the pod, one after another\n"+
+			"        policies         policy shop/web: allowed by spec.egress[1]\n",
+		"        policies         policy shop/all-closed: no rule allows it\n"+
+			"        policies         policy shop/api: allowed by spec.ingress[0]\n"+
+			"        policies         policy shop/zz: is not asked: it is allowed already\n"+
 			"    ingress_baseline pipeline: acts on what the policies say\n",
 		"  switch of node n1: known packet from pod shop/web: sends it", "  switch of node n1: reply packet from pod shop/api: sends it",
 		"    state            pipeline: is of a known connection\n")
 	text, _ = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "9090")
 	has(text, "shop/web spec.egress[0]: no: 9090/TCP is none of its ports",
 		"  switch of node n1: new packet from pod shop/web: drops it in egress_baseline: pod shop/web: dropped: no policy's rule allows what the pod sends\n",
-		"      policies         policy shop/web: no rule allows it\n",
+		"        policies         policy shop/web: no rule allows it\n",
 		"  switch of node n1: reply packet by the tunnel from node n2: drops it")
 	text, _ = ctl(t, l, "node/n1", "why", "shop/api", "ops/prom", "80")
 	has(text, "shop/api ("+pod(t, l, "shop/api").Addresses[0].String()+") -> ops/prom", ": dropped\n",
@@ -310,7 +311,7 @@ spec:
 	for _, want := range []string{
 		"isolated for ingress by shop/bad (which cannot be understood: ",
 		"drops it in ingress_baseline: pod shop/api: dropped: no policy's rule allows what is sent to the pod\n",
-		"      policies         policy shop/bad: no rule allows it\n",
+		"        policies         policy shop/bad: no rule allows it\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
