@@ -75,9 +75,9 @@ func Tables(s state.State) Result { return new(Renderer).Render(s) }
 // what an owner whose part of the state has changed needs: of two successive results,
 // what is alike is the same *Owned. The zero Renderer is ready to use, by one caller.
 type Renderer struct {
-	made     []made // in the order of the owners
-	spare    []made // for the next made: a cluster's are many, and each change would leave them to the collector
-	served   []part // those of the last Services
+	made     []made     // in the order of the owners
+	spare    []made     // for the next made: a cluster's are many, and each change would leave them to the collector
+	served   []servedAs // in the order of the Services
 	policies policy.Compiler
 	services service.Resolver
 }
@@ -106,7 +106,7 @@ func (r *Renderer) Render(s state.State) Result {
 	compiled := d.compiled
 	for parts := d.parts; len(parts) > 0; {
 		owner, n := parts[0].owner(), 1
-		if len(compiled) > 0 && owner.Kind > flows.OwnerIdentity {
+		if len(compiled) > 0 && owner.Kind > flows.OwnerService {
 			result.Set, compiled = append(result.Set, compiled...), nil
 		}
 		for n < len(parts) && parts[n].owner() == owner {
@@ -141,9 +141,14 @@ func makeOwned(owner flows.Owner, parts []part) *Owned {
 	for _, p := range parts {
 		p.emit(e)
 	}
-	flows.Sort(e.flows)
-	slices.SortFunc(e.groups, flows.CompareGroups)
-	return &Owned{Owner: owner, Flows: slices.Clip(e.flows), Groups: slices.Clip(e.groups)}
+	return newOwned(owner, e.flows, e.groups)
+}
+
+// newOwned takes an owner's flows and groups, which need no order.
+func newOwned(owner flows.Owner, of []flows.Flow, groups []flows.Group) *Owned {
+	flows.Sort(of)
+	slices.SortFunc(groups, flows.CompareGroups)
+	return &Owned{Owner: owner, Flows: slices.Clip(of), Groups: slices.Clip(groups)}
 }
 
 // emitter takes one owner's flows and groups.
@@ -165,7 +170,8 @@ type division struct {
 	parts     []part
 	conflicts []claims.Conflict
 	resolved  service.Result
-	// compiled are policies and identities: they have all of their flows already, and no parts.
+	// compiled are policies, identities and Services, in the order of the owners: they have all of their flows already,
+	// and no parts.
 	compiled []*Owned
 
 	podCIDRs  claims.Book[netip.Prefix]

@@ -9,44 +9,40 @@ import (
 	"github.com/sluice-cni/sluice/flows/service"
 )
 
-// servicePart is a Service: resolved already, since its groups' numbers depend on all.
-type servicePart struct {
+// servedAs is what a Service has been given, whose groups' numbers depend on all.
+type servedAs struct {
 	service *service.Service
 	numbers service.Numbers
+	owned   *Owned
 }
 
-func (p servicePart) owner() flows.Owner {
-	return flows.Owner{Kind: flows.OwnerService, Name: p.service.Name()}
-}
-
-func (p servicePart) same(other part) bool {
-	o, ok := other.(servicePart)
-	return ok && p.alike(o)
-}
-
-func (p servicePart) alike(o servicePart) bool {
-	return p.service == o.service && p.service.SameNumbers(p.numbers, o.numbers)
-}
-
-func (p servicePart) emit(e *emitter) {
-	f, g := p.service.Tables(p.numbers)
-	e.flows, e.groups = append(e.flows, f...), append(e.groups, g...)
-}
-
-// serve resolves the Services.
+// serve resolves the Services, and makes what those need that are not what they were.
 func (r *Renderer) serve(d *division) {
 	d.resolved = r.services.Resolve(d.state)
-	d.parts = slices.Grow(d.parts, len(d.resolved.Services))
-	for i, s := range d.resolved.Services {
-		p := servicePart{s, d.resolved.Numbers}
-		if i < len(r.served) && r.served[i].(servicePart).alike(p) {
-			d.parts = append(d.parts, r.served[i])
-		} else {
-			d.parts = append(d.parts, p)
-		}
-	}
-	r.served = append(r.served[:0], d.parts[len(d.parts)-len(d.resolved.Services):]...)
 	d.conflicts = append(d.conflicts, d.resolved.Conflicts...)
+	before, next := r.served, make([]servedAs, 0, len(d.resolved.Services))
+	made := make([]*Owned, 0, len(d.resolved.Services))
+	for _, s := range d.resolved.Services {
+		for len(before) > 0 && before[0].service != s && service.Compare(before[0].service, s) < 0 {
+			before = before[1:]
+		}
+		is := servedAs{service: s, numbers: d.resolved.Numbers}
+		if len(before) > 0 && before[0].service == s && s.SameNumbers(before[0].numbers, is.numbers) {
+			is.owned = before[0].owned
+		} else {
+			f, g := s.Tables(is.numbers)
+			is.owned = newOwned(flows.Owner{Kind: flows.OwnerService, Name: s.Name()}, f, g)
+			if len(before) > 0 && before[0].service.Name() == s.Name() && before[0].owned.Alike(is.owned) {
+				is.owned = before[0].owned
+			}
+		}
+		next, made = append(next, is), append(made, is.owned)
+	}
+	r.served = next
+	if !slices.IsSortedFunc(made, flows.CompareOwned) { // a namespace's name may begin with another's
+		slices.SortFunc(made, flows.CompareOwned)
+	}
+	d.compiled = append(d.compiled, made...)
 }
 
 // answers emits what brings answers back to what had its source translated: a refused client, and

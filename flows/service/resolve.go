@@ -43,6 +43,9 @@ type Service struct {
 // Name is namespace/name.
 func (s *Service) Name() string { return s.name }
 
+// Compare is the order of Services: their namespaces', then their names'.
+func Compare(a, b *Service) int { return compareServices(&a.Object, &b.Object) }
+
 // Port is one port of a Service at its addresses of one family.
 type Port struct {
 	state.ServicePort
@@ -91,7 +94,11 @@ type Resolver struct {
 	// Hash is for the numbers of groups, SHA-256's if nil.
 	Hash flows.Hash
 	here place
-	made []made // in the order of the objects
+	// objects are of the Services last given, in their order.
+	services []state.Service
+	objects  []*state.Service
+	slices   slicesInOrder
+	made     []made // in the order of the objects
 	// spare is for the next made: a cluster's are many, and each change would leave them to the collector.
 	spare []made
 	// holders and numbers are of the objects and of the groups of made.
@@ -121,9 +128,14 @@ func (r *Resolver) Resolve(s state.State) Result {
 	if hash == nil {
 		hash = flows.HashName
 	}
-	objects, list := servicesOf(s), slicesOf(s)
-	if !slices.EqualFunc(before, objects, func(m made, o *state.Service) bool { return sameService(m.object, o) }) {
-		r.holders = settle(objects)
+	list := r.slices.of(s.EndpointSlices)
+	objects := r.objects
+	if objects == nil || !flows.SameSlice(r.services, s.Services) {
+		objects = servicesOf(s)
+		if !slices.EqualFunc(before, objects, func(m made, o *state.Service) bool { return sameService(m.object, o) }) {
+			r.holders = settle(objects)
+		}
+		r.services, r.objects = s.Services, objects
 	}
 	result := Result{Services: make([]*Service, 0, len(objects)), Conflicts: r.holders.conflicts()}
 	next := r.spare[:0]
@@ -166,16 +178,31 @@ func servicesOf(s state.State) []*state.Service {
 	return slices.CompactFunc(out, func(a, b *state.Service) bool { return compareServices(a, b) == 0 })
 }
 
-// slicesOf are the state's EndpointSlices in the order of their Services, and then of their names.
-func slicesOf(s state.State) []*state.EndpointSlice {
-	out := make([]*state.EndpointSlice, len(s.EndpointSlices))
-	for i := range s.EndpointSlices {
-		out[i] = &s.EndpointSlices[i]
+// slicesInOrder are EndpointSlices in the order of their Services, and then of their names: mostly it is the
+// order that they had before.
+type slicesInOrder struct {
+	list  []state.EndpointSlice
+	order []int
+}
+
+func (o *slicesInOrder) of(list []state.EndpointSlice) []*state.EndpointSlice {
+	if !slices.EqualFunc(o.list, list, func(a, b state.EndpointSlice) bool { return compareSlices(&a, &b) == 0 }) {
+		o.order = o.order[:0]
+		for i := range list {
+			o.order = append(o.order, i)
+		}
+		slices.SortStableFunc(o.order, func(a, b int) int { return compareSlices(&list[a], &list[b]) })
 	}
-	slices.SortStableFunc(out, func(a, b *state.EndpointSlice) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Name, b.Name))
-	})
+	o.list = list
+	out := make([]*state.EndpointSlice, len(list))
+	for i, at := range o.order {
+		out[i] = &list[at]
+	}
 	return out
+}
+
+func compareSlices(a, b *state.EndpointSlice) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Name, b.Name))
 }
 
 func compareServices(a, b *state.Service) int {
