@@ -42,7 +42,7 @@ func (d *division) policies(compiler *policy.Compiler) {
 	for _, o := range r.Owned {
 		d.parts = append(d.parts, policyPart{o.Owner, o.Flows})
 	}
-	d.compiled = slices.Concat(r.Policies, r.Identities)
+	d.compiled = append(d.compiled, r.Policies, r.Identities)
 	for _, c := range r.Crowds {
 		d.conflicts = append(d.conflicts, claims.Conflict{
 			On: claims.OnPolicies, Key: fmt.Sprintf("%d for %s", c.Policies, c.Direction),

@@ -102,13 +102,14 @@ func (r *Renderer) Render(s state.State) Result {
 	d := r.divide(s)
 	slices.SortStableFunc(d.parts, func(a, b part) int { return flows.CompareOwners(a.owner(), b.owner()) })
 	next, before := r.spare[:0], r.made
-	result := Result{Set: make([]*Owned, 0, len(r.made)+len(d.compiled)+1), Conflicts: d.conflicts, Services: d.resolved}
-	compiled := d.compiled
+	result := Result{Conflicts: d.conflicts, Services: d.resolved}
+	whole := len(r.made) + 1
+	for _, list := range d.compiled {
+		whole += len(list)
+	}
+	result.Set = make([]*Owned, 0, whole)
 	for parts := d.parts; len(parts) > 0; {
 		owner, n := parts[0].owner(), 1
-		if len(compiled) > 0 && owner.Kind > flows.OwnerService {
-			result.Set, compiled = append(result.Set, compiled...), nil
-		}
 		for n < len(parts) && parts[n].owner() == owner {
 			n++
 		}
@@ -130,7 +131,9 @@ func (r *Renderer) Render(s state.State) Result {
 		result.Set = append(result.Set, m.owned)
 		parts = parts[n:]
 	}
-	result.Set = append(result.Set, compiled...)
+	for _, list := range d.compiled {
+		result.Set = append(result.Set, list...)
+	}
 	clear(r.made)
 	r.made, r.spare = next, r.made
 	return result
@@ -170,9 +173,9 @@ type division struct {
 	parts     []part
 	conflicts []claims.Conflict
 	resolved  service.Result
-	// compiled are policies, identities and Services, in the order of the owners: they have all of their flows already,
-	// and no parts.
-	compiled []*Owned
+	// compiled are policies, identities and Services, in the order of the owners, behind all of those with parts: they have
+	// all of their flows already.
+	compiled [][]*Owned
 
 	podCIDRs  claims.Book[netip.Prefix]
 	addresses claims.Book[netip.Addr]

@@ -42,7 +42,7 @@ func (r *Renderer) serve(d *division) {
 	if !slices.IsSortedFunc(made, flows.CompareOwned) { // a namespace's name may begin with another's
 		slices.SortFunc(made, flows.CompareOwned)
 	}
-	d.compiled = append(d.compiled, made...)
+	d.compiled = append(d.compiled, made)
 }
 
 // answers emits what brings answers back to what had its source translated: a refused client, and
