@@ -120,6 +120,7 @@ type holding struct {
 func (b holding) end() error {
 	var h struct {
 		Pings, Lost, Beats int
+		LostAt             []time.Time
 		Slowest            time.Duration
 		Broken             string
 	}
@@ -132,7 +133,7 @@ func (b holding) end() error {
 	}
 	progress("  %s: %d pings, %d lost; %d beats of a TCP connection, the slowest %s", where, h.Pings, h.Lost, h.Beats, h.Slowest.Round(time.Millisecond))
 	if h.Lost > 0 || h.Broken != "" {
-		return fmt.Errorf("%s on %s to %s on %s: %d of %d pings lost; connection: %s", b.pod.Name, b.pod.Spec.NodeName, b.to.Name, b.to.Spec.NodeName, h.Lost, h.Pings, h.Broken)
+		return fmt.Errorf("%s on %s to %s on %s: %d of %d pings lost, sent at %s; connection: %s", b.pod.Name, b.pod.Spec.NodeName, b.to.Name, b.to.Spec.NodeName, h.Lost, h.Pings, h.LostAt, h.Broken)
 	}
 	return nil
 }

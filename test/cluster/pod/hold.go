@@ -25,6 +25,8 @@ const beat = 10 * time.Millisecond
 type held struct {
 	Pings int `json:"pings"`
 	Lost  int `json:"lost"`
+	// LostAt are when those were sent.
+	LostAt []time.Time `json:"lostAt,omitempty"`
 	// Beats went there and back on one TCP connection; the slowest took this long.
 	Beats   int           `json:"beats"`
 	Slowest time.Duration `json:"slowest"`
@@ -60,8 +62,9 @@ func hold(ctx context.Context, address netip.Addr) (held, error) {
 		defer ticker.Stop()
 		for ctx.Err() == nil {
 			// Not cut short by ctx: the last one is no loss.
+			at := time.Now()
 			if _, err := lab.Try(context.WithoutCancel(ctx), "icmp", netip.AddrPortFrom(address, 0)); err != nil {
-				h.Lost++
+				h.Lost, h.LostAt = h.Lost+1, append(h.LostAt, at)
 			}
 			h.Pings++
 			<-ticker.C
