@@ -93,17 +93,6 @@ func hostPorts(tx *knftables.Transaction, want render.Rules) {
 		})
 		tx.Add(&knftables.Rule{Chain: c.name, Rule: knftables.Concat(c.from, "fib daddr type local jump host_ports")})
 	}
-	if len(want.Loopback) == 0 {
-		return
-	}
-	tx.Add(&knftables.Chain{
-		Name: "loopback", Type: knftables.PtrTo(knftables.NATType), Hook: knftables.PtrTo(knftables.PostroutingHook), Priority: knftables.PtrTo(knftables.SNATPriority),
-		Comment: knftables.PtrTo("pods cannot answer 127.0.0.1 or ::1"),
-	})
-	for _, gw := range want.Loopback {
-		tx.Add(&knftables.Rule{Chain: "loopback", Rule: knftables.Concat(
-			"oifname", quoted(render.GatewayDevice), ip(gw), "saddr", render.Loopback(gw.Is4()), "snat", ip(gw), "to", gw)})
-	}
 }
 
 // putPorts puts other host ports in place of those that are there, and leaves all else.

@@ -27,7 +27,10 @@ func TestHostPortsComeAndGoAlone(t *testing.T) {
 	ovstest.NewNamespace(t).Do(func() {
 		run(t, "nft add table inet others; nft add chain inet others c; nft add rule inet others c counter")
 		h := host.New(slog.New(slog.DiscardHandler))
-		want := render.Host{Rules: render.Rules{Untracked: []uint16{6081}, Loopback: []netip.Addr{netip.MustParseAddr("10.244.1.1"), netip.MustParseAddr("fd00:1::1")}}}
+		want := render.Host{Rules: render.Rules{
+			Untracked: []uint16{6081}, Local: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:1::/64")},
+			Gateways: []netip.Addr{netip.MustParseAddr("10.244.1.1"), netip.MustParseAddr("fd00:1::1")},
+		}}
 		handles := func() string {
 			return run(t, "nft -a list chains inet; nft -a list chain inet sluice host_ports | grep -o 'handle .*'")
 		}

@@ -121,6 +121,7 @@ func load(ctx context.Context, want render.Rules) error {
 // inet holds the masquerade, the host ports and, for userspace Open vSwitch, the guard.
 func inet(tx *knftables.Transaction, want render.Rules) {
 	hostPorts(tx, want)
+	asGateway(tx, want)
 	refuse(tx, want.Refused)
 	pods := want.Masquerade && len(want.Local) > 0
 	if pods || len(want.Hairpins) > 0 {

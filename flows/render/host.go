@@ -100,9 +100,10 @@ type Rules struct {
 	// HostPorts are the node's ports that lead to its pods. What comes by the gateway device is
 	// none of theirs: the switch translates what pods send.
 	HostPorts []HostPort `json:"hostPorts,omitempty"`
-	// Loopback are the addresses, one of each family, with which what 127.0.0.1 or ::1 sends to a
-	// host port reaches the pod.
-	Loopback []netip.Addr `json:"loopback,omitempty"`
+	// Gateways are the node's addresses in its podCIDRs, one of each family: the source of what the host
+	// sends into the switch to anything but its own pods (Local), as far as the answer must find its way back from
+	// another node. Also of what 127.0.0.1 or ::1 sends to a host port.
+	Gateways []netip.Addr `json:"gateways,omitempty"`
 	// Untracked are UDP ports of the tunnels, kept out of the host's conntrack, which
 	// each tunnelled connection would fill with an entry.
 	Untracked []uint16 `json:"untracked,omitempty"`
@@ -155,11 +156,11 @@ func HostSide(s state.State) Host {
 			localnet = "1"
 		}
 		h.Sysctls = append(h.Sysctls, Sysctl{"net/ipv4/conf/" + GatewayDevice + "/route_localnet", localnet})
-		h.Rules.Loopback = append(h.Rules.Loopback, gw)
+		h.Rules.Gateways = append(h.Rules.Gateways, gw)
 	}
 	if gw, ok := source[false]; ok {
 		h.Gateway.Loopback = onLoopback(h.Rules.HostPorts, false)
-		h.Rules.Loopback = append(h.Rules.Loopback, gw)
+		h.Rules.Gateways = append(h.Rules.Gateways, gw)
 	}
 	for _, n := range s.Nodes {
 		for _, p := range n.PodCIDRs {
@@ -273,6 +274,28 @@ func RouterFor(a netip.Addr) netip.Addr {
 	return RouterIPv6
 }
 
+// Here are those of a family with which the host speaks by any address of its own: its own pods, and the
+// sources that lead back to the switch.
+func (r Rules) Here(v4 bool) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range r.Local {
+		if p.Addr().Is4() == v4 {
+			out = append(out, p)
+		}
+	}
+	for _, a := range r.Hairpins {
+		if a.Is4() == v4 {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	for _, p := range r.Refused {
+		if p.Addr().Is4() == v4 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // clusterOf are the podCIDRs of a prefix's family.
 func (r Rules) clusterOf(p netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
@@ -339,7 +362,8 @@ func (h Host) String() string {
 	for _, p := range h.Rules.HostPorts {
 		line("nft dnat to %s what is for this node's %s", p.To, p.OnNode())
 	}
-	for _, gw := range h.Rules.Loopback {
+	for _, gw := range h.Rules.Gateways {
+		line("nft snat to %s what another address of this node sends by %s to anything but %v", gw, g.Device, h.Rules.Here(gw.Is4()))
 		if onLoopback(h.Rules.HostPorts, gw.Is4()) {
 			line("nft snat to %s what %s sends there", gw, Loopback(gw.Is4()))
 		}

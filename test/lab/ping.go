@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -43,7 +44,12 @@ func (t target) tryICMP(ctx context.Context) (string, error) {
 	if err := unix.SetsockoptInt(fd, level, option, 1); err != nil {
 		return "", os.NewSyscallError("setsockopt", err)
 	}
-	if err := unix.Connect(fd, t.sockaddr()); err != nil {
+	if t.from.IsValid() {
+		if err := unix.Bind(fd, sockaddr(t.from)); err != nil {
+			return "", os.NewSyscallError("bind", err)
+		}
+	}
+	if err := unix.Connect(fd, sockaddr(t.address)); err != nil {
 		return "", os.NewSyscallError("connect", err)
 	}
 	request, err := t.echo()
@@ -66,11 +72,11 @@ func (t target) tryICMP(ctx context.Context) (string, error) {
 	}
 }
 
-func (t target) sockaddr() unix.Sockaddr {
-	if t.address.Is4() {
-		return &unix.SockaddrInet4{Addr: t.address.As4()}
+func sockaddr(a netip.Addr) unix.Sockaddr {
+	if a.Is4() {
+		return &unix.SockaddrInet4{Addr: a.As4()}
 	}
-	return &unix.SockaddrInet6{Addr: t.address.As16()}
+	return &unix.SockaddrInet6{Addr: a.As16()}
 }
 
 // echo makes an echo request: type, code, checksum, identifier, sequence, payload.

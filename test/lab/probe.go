@@ -21,8 +21,11 @@ type ProbeRequest struct {
 	From, To []Endpoint
 	// Port is tried instead of the declared ones, unless it is 0.
 	Port int
-	// Protocol is icmp, tcp, udp, or empty for all.
+	// Protocol is icmp, tcp, udp, or empty for these three; or sctp.
 	Protocol string
+	// Bound has whoever speaks be bound to its first address of the family, as a program may be; a node's
+	// is that of its own on the underlay. Else the routes choose.
+	Bound bool
 	// Size is how many bytes of payload to send, in one packet that may not be
 	// fragmented (TCP: as many as it takes). 0 sends a few bytes and then, by ICMP
 	// and UDP to and from pods, as many as fit into the pod's MTU.
@@ -36,7 +39,7 @@ type ProbeResult struct {
 	To   string `json:"to"`
 	// Port is 0 for ICMP.
 	Port int `json:"port"`
-	// Protocol is icmp, tcp or udp.
+	// Protocol is icmp, tcp, udp or sctp.
 	Protocol string `json:"protocol"`
 	// Address is the one of To that was tried: ends of both families are tried by both.
 	Address string `json:"address,omitempty"`
@@ -93,13 +96,14 @@ type attempt struct {
 	port     int
 	// address is the target's of one family; not valid if it has none of the other end's.
 	address netip.Addr
+	bound   bool
 }
 
 // plan lists what a request asks for.
 func (p places) plan(s *state, c *cluster, request ProbeRequest) ([]attempt, error) {
 	request.Protocol = strings.ToLower(request.Protocol)
-	if !slices.Contains([]string{"", "icmp", "tcp", "udp"}, request.Protocol) {
-		return nil, fmt.Errorf("cannot probe by protocol %q: use tcp, udp or icmp", request.Protocol)
+	if !slices.Contains([]string{"", "icmp", "tcp", "udp", "sctp"}, request.Protocol) {
+		return nil, fmt.Errorf("cannot probe by protocol %q: use tcp, udp, icmp or sctp", request.Protocol)
 	}
 	if request.Protocol == "icmp" && request.Port != 0 {
 		return nil, errors.New("ICMP has no ports: leave either the port or the protocol out")
@@ -129,7 +133,7 @@ func (p places) plan(s *state, c *cluster, request ProbeRequest) ([]attempt, err
 			}
 			for _, check := range checks {
 				for _, address := range common(here, there) {
-					attempts = append(attempts, attempt{here, there, check.Protocol, check.Port, address})
+					attempts = append(attempts, attempt{here, there, check.Protocol, check.Port, address, request.Bound})
 				}
 			}
 		}
@@ -182,7 +186,7 @@ func (t station) checks(request ProbeRequest) []Port {
 	}
 	for _, declared := range t.ports {
 		declared.Protocol = strings.ToLower(declared.Protocol)
-		if (port == 0 || port == declared.Port) && (protocol == "" || protocol == declared.Protocol) && declared.Protocol != "sctp" {
+		if (port == 0 || port == declared.Port) && (protocol == declared.Protocol || protocol == "" && declared.Protocol != "sctp") {
 			checks = append(checks, declared)
 		}
 	}
@@ -238,7 +242,7 @@ func (a attempt) run(ctx context.Context, size int, mtus *podMTUs) ProbeResult {
 			sizes = a.sizes(address, mtus)
 		}
 		for _, size := range sizes {
-			target := target{address, a.port, size}
+			target := target{address: address, port: a.port, size: size, from: a.source()}
 			if result.AnsweredBy, err = target.try(ctx, a.from.netns, a.protocol, a.answers()); err != nil {
 				if len(sizes) > 1 && size == sizes[1] {
 					err = fmt.Errorf("small packets pass, one with %d bytes of payload does not: %w", size, err)
@@ -252,6 +256,15 @@ func (a attempt) run(ctx context.Context, size int, mtus *podMTUs) ProbeResult {
 		result.Error = err.Error()
 	}
 	return result
+}
+
+// source is the address to be bound to.
+func (a attempt) source() netip.Addr {
+	i := slices.IndexFunc(a.from.addresses, func(own netip.Addr) bool { return own.Is4() == a.address.Is4() })
+	if !a.bound || i < 0 {
+		return netip.Addr{}
+	}
+	return a.from.addresses[i]
 }
 
 // answers says whether something that answers with a line is there for sure.

@@ -74,7 +74,7 @@ func listenSCTP(ipv4 bool, port int) (net.Listener, error) {
 
 func (t target) trySCTP(ctx context.Context) (string, error) {
 	deadline, _ := ctx.Deadline()
-	conn, err := dialSCTP(netip.AddrPortFrom(t.address, uint16(t.port)), deadline)
+	conn, err := dialSCTP(t.from, netip.AddrPortFrom(t.address, uint16(t.port)), deadline)
 	if err != nil {
 		return "", err
 	}
@@ -86,13 +86,19 @@ func (t target) trySCTP(ctx context.Context) (string, error) {
 	return strings.TrimSpace(line), err
 }
 
-func dialSCTP(to netip.AddrPort, deadline time.Time) (net.Conn, error) {
+// dialSCTP connects, bound to an address if from is one.
+func dialSCTP(from netip.Addr, to netip.AddrPort, deadline time.Time) (net.Conn, error) {
 	fd, err := sctpSocket(to.Addr().Is4())
 	if err != nil {
 		return nil, err
 	}
 	file := os.NewFile(uintptr(fd), "sctp")
 	defer file.Close() // the connection has its own
+	if from.IsValid() {
+		if err := unix.Bind(fd, sctpAddress(netip.AddrPortFrom(from, 0))); err != nil {
+			return nil, os.NewSyscallError("bind", err)
+		}
+	}
 	err = unix.Connect(fd, sctpAddress(to))
 	if errors.Is(err, unix.EINPROGRESS) {
 		err = connected(fd, deadline)

@@ -56,7 +56,7 @@ func TestAServerAnswersAProbe(t *testing.T) {
 		for _, size := range []int{1, 1400} {
 			// Any address of the machine is asked and answers, not only the first.
 			address := netip.MustParseAddr("127.0.0.2")
-			got, err := target{address, port, size}.try(context.Background(), "", protocol, true)
+			got, err := target{address: address, port: port, size: size}.try(context.Background(), "", protocol, true)
 			if err != nil || got != "prod/web" {
 				t.Errorf("%s with %d bytes: answer %q, %v", protocol, size, got, err)
 			}
@@ -67,7 +67,7 @@ func TestAServerAnswersAProbe(t *testing.T) {
 func TestAServerTellsTheClient(t *testing.T) {
 	port := serving(t, Serve{Answer: "outside", TellClient: true})
 	for _, protocol := range protocols() {
-		got, err := target{netip.MustParseAddr("127.0.0.1"), port, 1}.try(context.Background(), "", protocol, true)
+		got, err := target{address: netip.MustParseAddr("127.0.0.1"), port: port, size: 1}.try(context.Background(), "", protocol, true)
 		if err != nil || got != "outside 127.0.0.1" {
 			t.Errorf("%s: answer %q, %v", protocol, got, err)
 		}
@@ -90,7 +90,7 @@ func TestAClientThatOnlyReadsComesToAnEnd(t *testing.T) {
 
 func TestNobodyAnswersOnAClosedPort(t *testing.T) {
 	for _, protocol := range protocols() {
-		_, err := target{netip.MustParseAddr("127.0.0.1"), 1, 1}.try(context.Background(), "", protocol, true)
+		_, err := target{address: netip.MustParseAddr("127.0.0.1"), port: 1, size: 1}.try(context.Background(), "", protocol, true)
 		if err == nil || err.Error() != "connection refused" {
 			t.Errorf("%s: error %v", protocol, err)
 		}

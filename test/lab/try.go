@@ -28,6 +28,8 @@ type target struct {
 	address netip.Addr
 	port    int
 	size    int
+	// from is the address that the client is bound to; not valid if the kernel shall choose.
+	from netip.Addr
 }
 
 // try makes one attempt from a network namespace and returns who answered.
@@ -73,6 +75,9 @@ func plainly(err error) error {
 func (t target) tryTCP(ctx context.Context, mustAnswer bool) (string, error) {
 	deadline, _ := ctx.Deadline()
 	var dialer net.Dialer
+	if t.from.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(t.source())
+	}
 	dialed, err := dialer.DialContext(ctx, "tcp", t.hostPort())
 	if err != nil {
 		return "", err
@@ -154,6 +159,9 @@ func (t target) tryUDP(ctx context.Context) (string, error) {
 		err := raw.Control(func(fd uintptr) { failed = dontFragment(int(fd), t.address.Is4()) })
 		return errors.Join(err, failed)
 	}}
+	if t.from.IsValid() {
+		dialer.LocalAddr = net.UDPAddrFromAddrPort(t.source())
+	}
 	conn, err := dialer.DialContext(ctx, "udp", t.hostPort())
 	if err != nil {
 		return "", err
@@ -171,6 +179,9 @@ func (t target) tryUDP(ctx context.Context) (string, error) {
 func (t target) hostPort() string {
 	return net.JoinHostPort(t.address.String(), strconv.Itoa(t.port))
 }
+
+// source is where a client is bound to that chooses its address alone.
+func (t target) source() netip.AddrPort { return netip.AddrPortFrom(t.from, 0) }
 
 // dontFragment lets nobody cut the socket's packets into pieces, neither this
 // machine nor a router.

@@ -17,15 +17,17 @@ var serviceTables = []struct{ clients, backends []string }{
 	{
 		[]string{
 			"the backend itself", "a pod of its node", "a hostNetwork pod of its node", "its node",
-			"a pod of another node", "a hostNetwork pod of another node", "another node",
+			"its node, bound to the node's address",
+			"a pod of another node", "a hostNetwork pod of another node", "another node", "another node, bound to its address",
 		},
 		[]string{"pod, Cluster", "pod, Local", "hostNetwork pod, Cluster", "hostNetwork pod, Local"},
 	},
-	{[]string{"a pod", "a hostNetwork pod", "a node"}, []string{"outside, Cluster", "outside, Local"}},
+	{[]string{"a pod", "a hostNetwork pod", "a node", "a node, bound to its address"}, []string{"outside, Cluster", "outside, Local"}},
 }
 
-// add puts an attempt into its cell, and fails the test if it ended otherwise than the API says.
-func (c serviceCells) add(t *testing.T, r lab.ProbeResult) {
+// add puts an attempt into its cell, and fails the test if it ended otherwise than the API says. bound says that
+// the client was bound to its own address.
+func (c serviceCells) add(t *testing.T, r lab.ProbeResult, bound bool) {
 	t.Helper()
 	backend, policy, _ := strings.Cut(strings.TrimPrefix(r.To, "svc/default/"), "-")
 	client := r.From[strings.LastIndex(r.From, "/")+1:] // default/pod1, node/n1
@@ -58,6 +60,12 @@ func (c serviceCells) add(t *testing.T, r lab.ProbeResult) {
 		row = "a " + row + " of another node"
 	default:
 		row = "a " + row
+	}
+	switch {
+	case bound && near && here:
+		row += ", bound to the node's address"
+	case bound:
+		row += ", bound to its address"
 	}
 	column := strings.TrimRight(backend, "12")
 	if column == "host" {

@@ -100,13 +100,16 @@ func TestServicesAcrossNodes(t *testing.T) {
 	if err := l.ApplyYAML(testContext(t), text.String()); err != nil {
 		t.Fatal(err)
 	}
-	results, err := l.Probe(testContext(t), lab.ProbeRequest{To: to})
-	if err != nil {
-		t.Fatal(err)
-	}
 	cells := serviceCells{}
-	for _, r := range results {
-		cells.add(t, r)
+	nodes := []lab.Endpoint{{Kind: lab.NodeEndpoint, Name: "n1"}, {Kind: lab.NodeEndpoint, Name: "n2"}}
+	for _, request := range []lab.ProbeRequest{{To: to}, {From: nodes, To: to, Bound: true}} {
+		results, err := l.Probe(testContext(t), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			cells.add(t, r, request.Bound)
+		}
 	}
 	golden.Check(t, "../../docs/services.md", cells.page())
 	why, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2-cluster:80")

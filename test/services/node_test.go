@@ -224,7 +224,11 @@ func answer(c net.Conn, name string) {
 // ask connects and says what is answered: "SERVER CLIENT", "refused" or "silence".
 func (n *node) ask(from, network, to string) string {
 	n.t.Helper()
-	c, err := n.dial(from, network, to)
+	return askOn(n.dial(from, network, to))
+}
+
+// askOn asks on a connection and closes it.
+func askOn(c net.Conn, err error) string {
 	if err != nil {
 		return outcome(err)
 	}
@@ -234,6 +238,19 @@ func (n *node) ask(from, network, to string) string {
 
 func (n *node) dial(from, network, to string) (net.Conn, error) {
 	return n.dialWithin(from, network, to, patience)
+}
+
+// dialFrom is dial by a program that is bound to an address.
+func (n *node) dialFrom(place, address, network, to string) (c net.Conn, err error) {
+	d := net.Dialer{Timeout: patience, LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 0))}
+	if strings.HasPrefix(network, "tcp") {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 0))
+	}
+	err = netns.Do(n.place(place).Path, func() (err error) {
+		c, err = d.Dial(network, to)
+		return err
+	})
+	return c, err
 }
 
 func (n *node) dialWithin(from, network, to string, bound time.Duration) (c net.Conn, err error) {

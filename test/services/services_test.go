@@ -91,6 +91,39 @@ func TestEveryClientReachesEveryBackend(t *testing.T) {
 	}
 }
 
+// TestTheHostAsksWithAnyOfItsAddresses: a program that is bound to the node's own address or to another that is only
+// there reaches every backend, and is refused, as one that is not bound. A pod that it asks directly sees
+// the address that it is bound to.
+func TestTheHostAsksWithAnyOfItsAddresses(t *testing.T) {
+	n := newNode(t)
+	for i, backend := range []string{"a", "host", "outside"} {
+		n.serve(backend, 8080)
+		n.addService(i+1, backend)
+	}
+	n.addService(4)
+	n.put()
+	n.ip(n.ovs.Namespace, "addr add 192.0.2.7/32 dev lo")
+	n.ip(n.ovs.Namespace, "addr add 2001:db8::7/128 dev lo")
+	for _, bound := range [][2]string{{"10.9.0.1", "fd09::1"}, {"192.0.2.7", "2001:db8::7"}} {
+		for _, network := range networks {
+			family := strings.Index("46", network[3:])
+			direct := [2]string{"10.244.1.2:8080", "[fd00:1::2]:8080"}[family]
+			for to, want := range map[string]string{
+				virtual(network, 1, 80): "a " + [2]string{"10.244.1.1", "fd00:1::1"}[family],
+				virtual(network, 2, 80): "host " + [2]string{"169.254.0.1", "fd73:6c75:6963:6500::1"}[family],
+				virtual(network, 3, 80): "outside " + [2]string{"10.9.0.1", "fd09::1"}[family],
+				virtual(network, 4, 80): "refused",
+				direct:                  "a " + bound[family],
+			} {
+				got := askOn(n.dialFrom("host", bound[family], network, to))
+				if got != want {
+					t.Errorf("%s from %s to %s: %s, want %s", network, bound[family], to, got, want)
+				}
+			}
+		}
+	}
+}
+
 // TestAClientStaysWithItsBackend where the Service asks for it, and goes to others' where not.
 func TestAClientStaysWithItsBackend(t *testing.T) {
 	n := newNode(t)
