@@ -195,6 +195,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("conntrack", a.forgets.Run)
 	run("CNI configuration", a.installLoop)
 	a.log.Info("agent started", "node", a.cfg.Node, "source", a.src.String(), "version", a.cfg.Version)
+	if indirect := a.apiServerByService(nil); indirect != "" {
+		a.log.Warn(indirect)
+	}
 	<-ctx.Done()
 	wg.Wait()
 	a.plugger.Wait()

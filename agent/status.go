@@ -56,6 +56,9 @@ func (a *Agent) Status() api.Status {
 	for _, e := range p.snapshot.Errors {
 		problem("input: %s; the last good state stays in force", e)
 	}
+	if indirect := a.apiServerByService(s.Services); indirect != "" {
+		problem("%s", indirect)
+	}
 	if p.err != nil {
 		out.Flows.Error = p.err.Error()
 		problem("flows: %v", p.err)

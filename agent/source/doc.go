@@ -7,6 +7,7 @@ package source
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/sluice-cni/sluice/flows/state"
 )
@@ -63,6 +64,12 @@ type Source interface {
 	Changed() <-chan struct{}
 	// String says what it is, for people: "manifests /etc/sluice", "kubernetes https://…".
 	String() string
+}
+
+// Remote is a Source on another machine, or elsewhere on this one.
+type Remote interface {
+	// Server is the address by which it is reached; not valid if that is a name.
+	Server() netip.Addr
 }
 
 // Knower is a Source that can be asked for a Pod of which it has not heard yet.

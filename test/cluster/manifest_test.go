@@ -62,6 +62,21 @@ func TestTheDaemonSetRunsOnEveryNodeAndIsRolledOutNodeByNode(t *testing.T) {
 	}
 }
 
+// TestTheAgentIsToldWhereTheAPIServerIs: it never has the address of the Service "kubernetes" that kubelet would give it.
+func TestTheAgentIsToldWhereTheAPIServerIs(t *testing.T) {
+	var set appsv1.DaemonSet
+	object(t, manifest(t, "sluice.yaml"), "DaemonSet", &set)
+	told := map[string]string{}
+	for _, e := range set.Spec.Template.Spec.Containers[0].Env {
+		if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil && e.ValueFrom.ConfigMapKeyRef.Optional == nil {
+			told[e.Name] = e.ValueFrom.ConfigMapKeyRef.Key
+		}
+	}
+	if told["KUBERNETES_SERVICE_HOST"] != "api-server-host" || told["KUBERNETES_SERVICE_PORT"] != "api-server-port" {
+		t.Errorf("what it must be told is %v", told)
+	}
+}
+
 func TestTheAgentMayOnlyReadAndTellEvents(t *testing.T) {
 	var role rbacv1.ClusterRole
 	object(t, manifest(t, "sluice.yaml"), "ClusterRole", &role)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"sync/atomic"
 
 	"k8s.io/client-go/kubernetes"
@@ -32,6 +34,16 @@ func Dial(kubeconfig string, log *slog.Logger) (*Cluster, error) {
 	c := New(client, config.Host, log)
 	cluster.Store(c)
 	return c, nil
+}
+
+// Server implements source.Remote.
+func (c *Cluster) Server() netip.Addr {
+	server, err := url.Parse(c.host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	a, _ := netip.ParseAddr(server.Hostname())
+	return a
 }
 
 // witness tells of each request whether it was answered at all. Informers do not: a watch
