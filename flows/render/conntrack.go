@@ -6,14 +6,14 @@ import (
 	"github.com/sluice-cni/sluice/flows"
 )
 
-// Priorities in the tables state, egress_nat and commit.
+// Priorities in the tables state and commit.
 const (
-	prioOffer   = 200
 	prioAnswer  = 110
 	prioInvalid = 100
 	prioRelated = 95
 	prioReply   = 90
 	prioKnown   = 85
+	prioOffer   = 80
 	prioServed  = 20
 	prioPorts   = 10
 	prioCommit  = 5

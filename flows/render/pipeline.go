@@ -108,24 +108,23 @@ func (p pipelinePart) distrust(e *emitter) {
 	}
 	e.flow(flows.SpoofGuard, prioRouters, flows.RuleForeignNA, v6.Is(flows.ICMPv6Type, flows.Uint(icmp6NeighbourAdvert)))
 
+	// Offers and acknowledgements come from the server's port (RFC 2131, RFC 8415). Only what opens
+	// a connection is asked: else a bit of the port would be in all cached flows of UDP.
+	for _, m := range []flows.Match{
+		flows.Match{}.Origin(flows.OriginPod).IPv4().Proto(flows.ProtoUDP).Is(flows.UDPSrc, flows.Uint(67)).Is(flows.UDPDst, flows.Uint(68)),
+		flows.Match{}.Origin(flows.OriginPod).IPv6().Proto(flows.ProtoUDP).Is(flows.UDPSrc, flows.Uint(547)).Is(flows.UDPDst, flows.Uint(546)),
+	} {
+		e.flow(flows.State, prioOffer, flows.RuleDHCPOffer, m.Tracked(flows.CTNew, 0))
+	}
 	// What every kernel with IPv6 says on a link, to whoever is there: no spoofing, and
 	// nobody's business.
 	for _, src := range []netip.Prefix{linkLocalIPv6, unspecifiedIPv6} {
 		e.flow(flows.SpoofGuard, prioLinkLocal, flows.RuleLinkLocal, flows.Match{}.Origin(flows.OriginPod).Src(src))
 	}
 
-	// Asked behind all else, of what the host will have: the ports narrow no other cached flow.
+	// Asked last of all, of what the host will have: the port narrows no other cached flow.
 	// What comes by tunnel for this node's own address is a pod's, too.
 	out := flows.Match{}.Is(flows.RegOutput, flows.Uint(uint64(flows.PortGateway)))
-	// Offers and acknowledgements come from the server's port (RFC 2131, RFC 8415). It is the node and machines
-	// outside that are clients: a pod has its address by ADD, and what a client sends and gets before it has
-	// one, by broadcast or on the link, goes nowhere. An answer to what the receiver has asked opens no connection.
-	for _, m := range []flows.Match{
-		out.IPv4().Proto(flows.ProtoUDP).Is(flows.UDPSrc, flows.Uint(67)).Is(flows.UDPDst, flows.Uint(68)),
-		out.IPv6().Proto(flows.ProtoUDP).Is(flows.UDPSrc, flows.Uint(547)).Is(flows.UDPDst, flows.Uint(546)),
-	} {
-		e.flow(flows.EgressNAT, prioOffer, flows.RuleDHCPOffer, m.Tracked(flows.CTNew, 0))
-	}
 	for _, m := range families(out) {
 		e.flow(flows.Output, prioOwn, flows.RuleTunnelPort,
 			m.Proto(flows.ProtoUDP).Is(flows.UDPDst, flows.Uint(uint64(p.tunnelPort))))

@@ -93,13 +93,8 @@ func serialize(t *testing.T, parts ...gopacket.SerializableLayer) []byte {
 // udpFrame is a datagram with a payload that tells it from all others.
 func udpFrame(t *testing.T, srcMAC, dstMAC net.HardwareAddr, src, dst netip.Addr, port uint16, payload string) []byte {
 	t.Helper()
-	return udp4Frame(t, srcMAC, dstMAC, src, dst, 40000, port, payload)
-}
-
-func udp4Frame(t *testing.T, srcMAC, dstMAC net.HardwareAddr, src, dst netip.Addr, from, to uint16, payload string) []byte {
-	t.Helper()
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
-	udp := &layers.UDP{SrcPort: layers.UDPPort(from), DstPort: layers.UDPPort(to)}
+	udp := &layers.UDP{SrcPort: 40000, DstPort: layers.UDPPort(port)}
 	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
 		t.Fatal(err)
 	}
