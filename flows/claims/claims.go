@@ -17,6 +17,8 @@ type Standing struct {
 	Elsewhere bool
 	// Leaving: what is being deleted or has finished comes after what lives.
 	Leaving bool
+	// Nowhere: a Node without an address, of which no kubelet has reported, comes after one to which something leads.
+	Nowhere bool
 	// Unready: a Node that is not Ready comes after one that is.
 	Unready bool
 	// Seniority is a time in seconds or nanoseconds, negated where the newer wins.
@@ -32,6 +34,7 @@ func Compare(a, b Standing) int {
 	return cmp.Or(
 		compareBool(a.Elsewhere, b.Elsewhere),
 		compareBool(a.Leaving, b.Leaving),
+		compareBool(a.Nowhere, b.Nowhere),
 		compareBool(a.Unready, b.Unready),
 		cmp.Compare(a.Seniority, b.Seniority),
 		cmp.Compare(a.Name, b.Name),
@@ -50,9 +53,9 @@ func compareBool(a, b bool) int {
 }
 
 // OfNode is a Node's standing: the Ready before the others, then the newer: a replacement wins over
-// its lingering predecessor.
+// its lingering predecessor. One without an address is last: any Node is not Ready while its agent is rolled out.
 func OfNode(n state.Node) Standing {
-	return Standing{Leaving: n.Deleting, Unready: !n.Ready, Seniority: -n.Created, Name: n.Name, Of: Object{Kind: KindNode, Name: n.Name, UID: n.UID}}
+	return Standing{Leaving: n.Deleting, Nowhere: len(n.Addresses) == 0, Unready: !n.Ready, Seniority: -n.Created, Name: n.Name, Of: Object{Kind: KindNode, Name: n.Name, UID: n.UID}}
 }
 
 // OfAttachment is a cable's standing: the newest sandbox of a pod is the pod, and the newest holder of

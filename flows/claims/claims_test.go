@@ -1,6 +1,7 @@
 package claims_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/sluice-cni/sluice/flows/claims"
@@ -10,8 +11,9 @@ import (
 
 func TestWhoWins(t *testing.T) {
 	node := func(name string, ready, deleting bool, created int64) claims.Standing {
-		return claims.OfNode(state.Node{Name: name, Ready: ready, Deleting: deleting, Created: created})
+		return claims.OfNode(state.Node{Name: name, Ready: ready, Deleting: deleting, Created: created, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
 	}
+	unreported := claims.OfNode(state.Node{Name: "c", Created: 3})
 	pod := func(name string, finished bool, created int64) claims.Standing {
 		return claims.OfPod(state.Pod{Namespace: "d", Name: name, Finished: finished, Created: created})
 	}
@@ -26,6 +28,7 @@ func TestWhoWins(t *testing.T) {
 		{"a host port: the older pod before a newcomer", hostPort("b", false, 1), hostPort("a", false, 2)},
 		{"a living node before one that is being deleted", node("b", false, false, 1), node("a", true, true, 2)},
 		{"a ready node before one that is not", node("b", true, false, 1), node("a", false, false, 2)},
+		{"a node that is not ready just now before a newer one of which no kubelet has reported", node("a", false, false, 1), unreported},
 		{"the newer node, a replacement, before its predecessor", node("b", true, false, 2), node("a", true, false, 1)},
 		{"by name where all else is equal", node("a", true, false, 1), node("b", true, false, 1)},
 		{"a living pod before a finished one", pod("b", false, 1), pod("a", true, 2)},
@@ -48,7 +51,7 @@ func TestTheOrderOfClaimsDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		standing := rapid.Custom(func(t *rapid.T) claims.Standing {
 			return claims.Standing{
-				Leaving: rapid.Bool().Draw(t, "leaving"), Unready: rapid.Bool().Draw(t, "unready"),
+				Leaving: rapid.Bool().Draw(t, "leaving"), Nowhere: rapid.Bool().Draw(t, "nowhere"), Unready: rapid.Bool().Draw(t, "unready"),
 				Seniority: rapid.Int64Range(0, 3).Draw(t, "seniority"), Name: rapid.StringMatching("[ab]").Draw(t, "name"),
 			}
 		})

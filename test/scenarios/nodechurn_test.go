@@ -24,7 +24,7 @@ func TestNodesThatComeAndGoCostOthersNothing(t *testing.T) {
 	for i := range 4 {
 		free := fmt.Sprintf("10.244.%d.0/24", 100+i)
 		for _, is := range []string{
-			otherNode(free, "10.9.0.66"), otherNode(n1.PodCIDRs[0], "10.9.0.66"), otherNode(free, n1.Addresses[0].String()), "",
+			otherNode(n1.PodCIDRs[0], ""), otherNode(free, "10.9.0.66"), otherNode(n1.PodCIDRs[0], "10.9.0.66"), otherNode(free, n1.Addresses[0].String()), "",
 		} {
 			for _, n := range []string{"n1", "n2"} {
 				known(t, node(t, l, n), is)
@@ -37,6 +37,9 @@ func TestNodesThatComeAndGoCostOthersNothing(t *testing.T) {
 }
 
 func otherNode(podCIDR, address string) string {
-	return "apiVersion: v1\nkind: Node\nmetadata: {name: other}\nspec: {podCIDRs: [" + podCIDR +
-		"]}\nstatus: {addresses: [{type: InternalIP, address: " + address + "}], conditions: [{type: Ready, status: \"True\"}]}\n"
+	node := "apiVersion: v1\nkind: Node\nmetadata: {name: other}\nspec: {podCIDRs: [" + podCIDR + "]}\n"
+	if address == "" { // its kubelet has said nothing yet
+		return node
+	}
+	return node + "status: {addresses: [{type: InternalIP, address: " + address + "}], conditions: [{type: Ready, status: \"True\"}]}\n"
 }
