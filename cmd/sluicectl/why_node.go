@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/sluice-cni/sluice/agent/api"
@@ -19,7 +20,8 @@ import (
 // switchAnswer is what the node's switch does with a connection.
 type switchAnswer struct {
 	Node string `json:"node"`
-	// Packets are told in the order of trace.Stages; none if neither end is here.
+	// Packets are told in the order of trace.Stages; none if neither end is here. A translated connection is
+	// remembered as a judged one from its first packet on, and has no older stages.
 	Packets []packetAnswer `json:"packets,omitempty"`
 	// Elsewhere says which side is judged on another node; empty if none is.
 	Elsewhere string `json:"elsewhere,omitempty"`
@@ -95,6 +97,9 @@ func (c policyContent) askSwitch(ctx context.Context, ovs appctl.Client, a answe
 		return out
 	}
 	for _, p := range trace.Packets(c.state, ask) {
+		if len(out.Packets) > 0 && out.Packets[0].Translated && strings.HasPrefix(p.Stage, trace.Older) {
+			continue
+		}
 		text, err := ovs.Call(ctx, "ofproto/trace", append([]string{render.Bridge}, p.Args...)...)
 		if err != nil {
 			out.Error = err.Error()
@@ -174,6 +179,13 @@ func (a switchAnswer) print(w io.Writer) {
 		return
 	}
 	for _, p := range a.Packets {
+		stage, steps := p.Stage+" packet", p.Steps
+		if later, older := strings.CutPrefix(p.Stage, trace.Older); older {
+			stage = later + " packet of a connection older than the first policy"
+			if a.fares(later, steps) {
+				steps = nil
+			}
+		}
 		what := "drops it in"
 		if p.Sent {
 			what = "sends it in"
@@ -181,8 +193,8 @@ func (a switchAnswer) print(w io.Writer) {
 		if p.Translated {
 			what = "looks the destination up in"
 		}
-		fmt.Fprintf(w, "  switch of node %s: %s packet %s: %s %s\n", a.Node, p.Stage, p.From, what, p.Last)
-		for _, s := range p.Steps {
+		fmt.Fprintf(w, "  switch of node %s: %s %s: %s %s\n", a.Node, stage, p.From, what, p.Last)
+		for _, s := range steps {
 			if !s.GoesOn {
 				fmt.Fprintf(w, "    %s%-16s %s: %s\n", strings.Repeat("  ", s.Depth), s.Table, s.Owner, s.Words)
 			}
@@ -200,6 +212,11 @@ func (a switchAnswer) print(w io.Writer) {
 	if a.Elsewhere != "" {
 		fmt.Fprintf(w, "  %s is judged by the switch of its own node: ask there, too\n", a.Elsewhere)
 	}
+}
+
+// fares tells whether these are the steps of a stage's packet.
+func (a switchAnswer) fares(stage string, steps []stepAnswer) bool {
+	return slices.ContainsFunc(a.Packets, func(p packetAnswer) bool { return p.Stage == stage && slices.Equal(p.Steps, steps) })
 }
 
 // troubles is an error if a switch could not be asked, or does otherwise than the policies say.

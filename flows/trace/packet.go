@@ -29,13 +29,18 @@ const (
 	StageNew   = "new"
 	StageKnown = "known"
 	StageReply = "reply"
+	// Older stands before known and reply where no policy judged the connection when it was opened.
+	Older = "older "
 )
 
 // ctStates are what conntrack says of the stages' packets, as ofproto/trace's --ct-next takes it.
-var ctStates = map[string]string{StageNew: "trk,new", StageKnown: "trk,est", StageReply: "trk,est,rpl"}
+var ctStates = map[string]string{
+	StageNew: "trk,new", StageKnown: "trk,est", StageReply: "trk,est,rpl",
+	Older + StageKnown: "trk,est", Older + StageReply: "trk,est,rpl",
+}
 
-// Stages are all stages, in their order in time.
-var Stages = []string{StageNew, StageKnown, StageReply}
+// Stages are all stages, in their order in time, those of a judged connection first.
+var Stages = []string{StageNew, StageKnown, StageReply, Older + StageKnown, Older + StageReply}
 
 // clientPort is the port of whoever opens the connection: no flow asks for it.
 const clientPort = 40000
@@ -52,8 +57,8 @@ func Local(s state.State, address netip.Addr) (a state.Attachment, ok bool) {
 }
 
 // Packets are those of the connection, one for each of Stages, on the node s.Node. None if neither end
-// is plugged in here. A known connection is one that was judged when it was opened, and what conntrack
-// remembers of it is what the table commit wrote then.
+// is plugged in here. What conntrack remembers of a known connection is what the table commit wrote when
+// it was opened: nothing of one that was not judged then, nor of one without ports, which has no older stages.
 func Packets(s state.State, c verdict.Connection) []Packet {
 	_, source := Local(s, c.Source)
 	_, destination := Local(s, c.Destination)
@@ -63,7 +68,11 @@ func Packets(s state.State, c verdict.Connection) []Packet {
 	var out []Packet
 	for _, stage := range Stages {
 		from, to := c.Source, c.Destination
-		if stage == StageReply {
+		later, older := strings.CutPrefix(stage, Older)
+		if older && c.Protocol.Number() == 0 {
+			continue
+		}
+		if later == StageReply {
 			from, to = to, from
 		}
 		way, words := entry(s, from)
@@ -71,9 +80,9 @@ func Packets(s state.State, c verdict.Connection) []Packet {
 			// conntrack's other fields are taken of tracked packets only; it is --ct-next that says how
 			// the packet comes out of conntrack.
 			[]string{"ct_state=0x21", fmt.Sprintf("ct_zone=%d", flows.ZonePods)},
-			way, headers(c, from, to, stage))
+			way, headers(c, from, to, later))
 		if stage != StageNew {
-			fields = append(fields, remembered(c)...)
+			fields = append(fields, remembered(c, !older)...)
 		}
 		out = append(out, Packet{stage, words, []string{strings.Join(fields, ","), "--ct-next", ctStates[stage]}})
 	}
@@ -136,8 +145,8 @@ func headers(c verdict.Connection, from, to netip.Addr, stage string) []string {
 }
 
 // remembered is what conntrack knows of the connection: how it was opened and, where it has
-// ports, what the table commit wrote.
-func remembered(c verdict.Connection) []string {
+// ports and was judged then, what the table commit wrote.
+func remembered(c verdict.Connection, judged bool) []string {
 	src, dst := "ct_nw_src=", "ct_nw_dst="
 	if c.Source.Is6() {
 		src, dst = "ct_ipv6_src=", "ct_ipv6_dst="
@@ -151,6 +160,9 @@ func remembered(c verdict.Connection) []string {
 		}
 		return append(tuple, fmt.Sprintf("ct_nw_proto=%d", ping), fmt.Sprintf("ct_tp_src=%d", echo), "ct_tp_dst=0")
 	}
-	return append(tuple, fmt.Sprintf("ct_nw_proto=%d", number), fmt.Sprintf("ct_tp_src=%d", clientPort), fmt.Sprintf("ct_tp_dst=%d", c.Port),
-		fmt.Sprintf("ct_mark=0x%x", flows.CTMarkValid|number<<16|uint64(c.Port)), fmt.Sprintf("ct_label=0x%x", c.Destination.AsSlice()))
+	tuple = append(tuple, fmt.Sprintf("ct_nw_proto=%d", number), fmt.Sprintf("ct_tp_src=%d", clientPort), fmt.Sprintf("ct_tp_dst=%d", c.Port))
+	if !judged {
+		return tuple
+	}
+	return append(tuple, fmt.Sprintf("ct_mark=0x%x", flows.CTMarkValid|number<<16|uint64(c.Port)), fmt.Sprintf("ct_label=0x%x", c.Destination.AsSlice()))
 }

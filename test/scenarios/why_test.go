@@ -123,7 +123,11 @@ func TestTheSwitchDoesWhatThePoliciesSay(t *testing.T) {
 				}
 				for _, a := range answers {
 					want := (a.Verdict.Egress.Allowed || from.Node != n) && (a.Verdict.Ingress.Allowed || to.Node != n)
-					if len(a.Switch.Packets) != 3 || a.Switch.Error != "" || (a.Switch.Elsewhere != "") != (from.Node != to.Node) {
+					packets := 5
+					if port == "" { // what has no port is remembered alike, judged or not
+						packets = 3
+					}
+					if len(a.Switch.Packets) != packets || a.Switch.Error != "" || (a.Switch.Elsewhere != "") != (from.Node != to.Node) {
 						t.Fatalf("%v on %s: %s", args, n, text)
 					}
 					for _, p := range a.Switch.Packets {
@@ -206,12 +210,16 @@ func TestWhyTellsTableByTable(t *testing.T) {
 			"        policies         policy shop/zz: is not asked: it is allowed already\n"+
 			"    ingress_baseline pipeline: acts on what the policies say\n",
 		"  switch of node n1: known packet from pod shop/web: sends it", "  switch of node n1: reply packet from pod shop/api: sends it",
-		"    state            pipeline: is of a known connection\n")
+		"    state            pipeline: is of a known connection\n",
+		"  switch of node n1: known packet of a connection older than the first policy from pod shop/web: sends it in output: pod shop/api: is sent\n"+
+			"  switch of node n1: reply packet of a connection older than the first policy from pod shop/api: sends it in output: pod shop/web: is sent\n")
 	text, _ = ctl(t, l, "node/n1", "why", "shop/web", "shop/db", "9090")
 	has(text, "shop/web spec.egress[0]: no: 9090/TCP is none of its ports",
 		"  switch of node n1: new packet from pod shop/web: drops it in egress_baseline: pod shop/web: dropped: no policy's rule allows what the pod sends\n",
 		"        policies         policy shop/web: no rule allows it\n",
-		"  switch of node n1: reply packet by the tunnel from node n2: drops it")
+		"  switch of node n1: reply packet by the tunnel from node n2: drops it",
+		"  switch of node n1: known packet of a connection older than the first policy from pod shop/web: drops it in egress_baseline: pod shop/web: dropped: ",
+		"  switch of node n1: reply packet of a connection older than the first policy by the tunnel from node n2: drops it in egress_baseline: pod shop/web: dropped: ")
 	text, _ = ctl(t, l, "node/n1", "why", "shop/api", "ops/prom", "80")
 	has(text, "shop/api ("+pod(t, l, "shop/api").Addresses[0].String()+") -> ops/prom", ": dropped\n",
 		"new packet from pod shop/api: sends it in output: pipeline: is sent", "  ingress of ops/prom is judged by the switch of its own node: ask there, too\n")
@@ -240,12 +248,21 @@ func TestWhyTellsTableByTable(t *testing.T) {
 	if err := l.Kill(testContext(t), "n1", lab.Agent); err != nil {
 		t.Fatal(err)
 	}
+	unjudged := past + ",ct_state=+est+trk,ct_mark=0/0x1000000,ip"
+	ofctl(t, l, "node/n1", "add-flow", "br-sluice", unjudged+",actions=goto_table:15")
+	text, status = whyOf("shop/db", "9090")
+	has(text, "known packet of a connection older than the first policy from pod shop/web: sends it in output: pipeline: is sent\n"+
+		"    classify         pod shop/web: enters by its port\n")
+	if status != 1 || strings.Count(text, "DISAGREES") != 2 {
+		t.Errorf("status %d\n%s", status, text)
+	}
+	ofctl(t, l, "node/n1", "--strict", "del-flows", "br-sluice", unjudged)
 	ofctl(t, l, "node/n1", "add-flow", "br-sluice", past+",actions=goto_table:15")
 	text, status = whyOf("shop/db", "9090")
 	has(text, "    egress_policy    somebody else: a flow that is not Sluice's\n",
 		"    DISAGREES: the policies do not allow it, and the switch lets it through\n",
 		"sluicectl: the switch does otherwise than the policies say")
-	if status != 1 || strings.Count(text, "DISAGREES") != 3 {
+	if status != 1 || strings.Count(text, "DISAGREES") != 5 {
 		t.Errorf("status %d\n%s", status, text)
 	}
 	ofctl(t, l, "node/n1", "--strict", "mod-flows", "br-sluice", past+",actions=drop")
