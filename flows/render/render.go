@@ -75,11 +75,13 @@ func Tables(s state.State) Result { return new(Renderer).Render(s) }
 // what an owner whose part of the state has changed needs: of two successive results,
 // what is alike is the same *Owned. The zero Renderer is ready to use, by one caller.
 type Renderer struct {
-	made     []made     // in the order of the owners
-	spare    []made     // for the next made: a cluster's are many, and each change would leave them to the collector
-	served   []servedAs // in the order of the Services
-	policies policy.Compiler
-	services service.Resolver
+	made   []made     // in the order of the owners
+	served []servedAs // in the order of the Services
+	// The spare ones are for the next: a cluster's are many, and each change would leave them to the collector.
+	spare       []made
+	spareServed []servedAs
+	policies    policy.Compiler
+	services    service.Resolver
 }
 
 // made is what an owner was given last, and from what.

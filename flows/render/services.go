@@ -20,7 +20,7 @@ type servedAs struct {
 func (r *Renderer) serve(d *division) {
 	d.resolved = r.services.Resolve(d.state)
 	d.conflicts = append(d.conflicts, d.resolved.Conflicts...)
-	before, next := r.served, make([]servedAs, 0, len(d.resolved.Services))
+	before, next := r.served, r.spareServed[:0]
 	made := make([]*Owned, 0, len(d.resolved.Services))
 	for _, s := range d.resolved.Services {
 		for len(before) > 0 && before[0].service != s && service.Compare(before[0].service, s) < 0 {
@@ -38,7 +38,8 @@ func (r *Renderer) serve(d *division) {
 		}
 		next, made = append(next, is), append(made, is.owned)
 	}
-	r.served = next
+	clear(r.served)
+	r.served, r.spareServed = next, r.served
 	if !slices.IsSortedFunc(made, flows.CompareOwned) { // a namespace's name may begin with another's
 		slices.SortFunc(made, flows.CompareOwned)
 	}
