@@ -14,6 +14,8 @@ type Compiler struct {
 	memo memo
 	made map[flows.Owner]*made
 	from surroundings
+	// times is how often the surroundings have changed.
+	times int
 }
 
 // made are a policy's flows, of its blocks with their numbers.
@@ -26,6 +28,8 @@ type made struct {
 	// all is that beside the peers, all identities count: a rule names a port of theirs.
 	all   bool
 	owned *flows.Owned
+	// times is the Compiler's as of when this was last right. Meanwhile nobody here may have called the policy.
+	times int
 }
 
 // surroundings are all that a block is made from beside its own policy and number. An identity's
@@ -49,8 +53,8 @@ func (k *Compiler) Compile(s state.State) Result {
 	c := newCompiler(s, hash, &k.memo)
 	defer k.memo.end(c)
 	from := surroundings{c.identityNumbers, c.namespaces, c.labels}
-	same := from.same(k.from)
-	if !same {
+	if !from.same(k.from) {
+		k.times++
 		for _, selection := range k.memo.selections {
 			selection.fresh = false
 		}
@@ -59,11 +63,13 @@ func (k *Compiler) Compile(s state.State) Result {
 		k.made = make(map[flows.Owner]*made, len(c.called))
 	}
 	return c.result(func(p calledPolicy) *flows.Owned {
-		old, ok := k.made[p.owner]
-		if !ok || !c.isOf(old, p) || !same && (old.all || !c.selectsAlike(old)) {
-			k.made[p.owner] = c.makePolicy(p, old)
+		m, ok := k.made[p.owner]
+		if !ok || !c.isOf(m, p) || m.times != k.times && (m.all || !c.selectsAlike(m)) {
+			m = c.makePolicy(p, m)
+			k.made[p.owner] = m
 		}
-		return k.made[p.owner].owned
+		m.times = k.times
+		return m.owned
 	})
 }
 

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -35,6 +36,25 @@ func TestOneAfterAnotherAsAlone(t *testing.T) {
 			same(t, k.Compile(s), alone.Compile(s))
 		}
 	})
+}
+
+// TestAPolicyThatNobodyCalledForAWhile is compiled for what there is when a pod calls it again.
+func TestAPolicyThatNobodyCalledForAWhile(t *testing.T) {
+	s := cluster(3)
+	rule := []state.PolicyRule{{Peers: []state.PolicyPeer{{Pods: app("p1")}, {Pods: &state.Selector{Labels: map[string]string{"tier": "x"}}}}}}
+	for _, name := range []string{"p0", "p2"} {
+		s.NetworkPolicies = append(s.NetworkPolicies, state.NetworkPolicy{Namespace: "a", Name: name, Selects: *app(name), Ingress: rule})
+	}
+	another := s
+	another.Pods = append(slices.Clone(s.Pods), state.Pod{
+		Namespace: "a", Name: "more", Labels: map[string]string{"app": "p1", "tier": "x"}, Addresses: []netip.Addr{netip.MustParseAddr("10.244.2.9")},
+	})
+	gone := another
+	gone.Attachments = s.Attachments[1:]
+	var k policy.Compiler
+	for _, s := range []state.State{s, gone, another} {
+		same(t, k.Compile(s), policy.Compile(s))
+	}
 }
 
 // changed changes some of the objects themselves, under their names.

@@ -31,8 +31,12 @@ func TestTheOrderOfObjectsDoesNotMatter(t *testing.T) {
 	})
 }
 
-func same(t *rapid.T, a, b policy.Result) {
+func same(t rapid.TB, a, b policy.Result) {
+	t.Helper()
 	if !slices.EqualFunc(a.Flows(), b.Flows(), flows.Flow.Equal) {
+		for _, f := range differing(a, b) {
+			t.Log(f)
+		}
 		t.Fatal("not the same flows")
 	}
 }
