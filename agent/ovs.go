@@ -131,6 +131,11 @@ func (a *Agent) bridge(ctx context.Context, s state.State, ovsdb *db.Client) err
 		}
 		changed = changed || c
 	}
+	c, err := ovsdb.EnsureTimeouts(ctx, s.Facts.Datapath, halfOpen)
+	if err != nil {
+		return err
+	}
+	changed = changed || c
 	if changed {
 		a.log.Info("bridge changed", "bridge", render.Bridge, "datapath", s.Facts.Datapath, "why", s.Facts.DatapathReason)
 		if err := ovsdb.WaitApplied(ctx); err != nil {

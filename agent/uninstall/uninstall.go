@@ -83,6 +83,9 @@ func bridge(ctx context.Context, c Config, log *slog.Logger) error {
 	if _, err := ovsdb.SweepLimits(ctx); err != nil {
 		return err
 	}
+	if _, err := ovsdb.EnsureTimeouts(ctx, "", nil); err != nil {
+		return err
+	}
 	if err := ovsdb.WaitApplied(ctx); err != nil {
 		return fmt.Errorf("bridge %s is deleted in OVSDB, and ovs-vswitchd has not followed: %w", render.Bridge, err)
 	}

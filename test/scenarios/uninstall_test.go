@@ -9,7 +9,7 @@ import (
 )
 
 // TestUninstallLeavesTheOperatorsThings: its bridge is there without ports of ours, its
-// device is home, and no row of QoS is left; as long as anybody is plugged in it refuses.
+// device is home, and no row of QoS or of conntrack's timeouts is left; as long as anybody is plugged in it refuses.
 func TestUninstallLeavesTheOperatorsThings(t *testing.T) {
 	l := up(t, lab.Options{Nodes: 1, Objects: []lab.Object{}})
 	n := node(t, l, "n1")
@@ -34,6 +34,11 @@ func TestUninstallLeavesTheOperatorsThings(t *testing.T) {
 	}
 	if h := home(t, n); h != before {
 		t.Errorf("the device is %s, was %s", h, before)
+	}
+	for _, table := range []string{"Datapath", "CT_Zone", "CT_Timeout_Policy"} {
+		if rows := vsctlOn(t, l, n, "--columns=_uuid", "list", table); rows != "" {
+			t.Errorf("left in %s: %s", table, rows)
+		}
 	}
 	on(t, l, "node/n1", "ip", "link", "del", "spare0")
 	noTraceLeft(t, l, n)

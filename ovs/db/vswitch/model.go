@@ -13,13 +13,16 @@ import (
 // FullDatabaseModel returns the DatabaseModel object to be used in libovsdb
 func FullDatabaseModel() (model.ClientDBModel, error) {
 	return model.NewClientDBModel("Open_vSwitch", map[string]model.Model{
-		"Bridge":       &Bridge{},
-		"Flow_Table":   &FlowTable{},
-		"Interface":    &Interface{},
-		"Open_vSwitch": &OpenvSwitch{},
-		"Port":         &Port{},
-		"QoS":          &QoS{},
-		"Queue":        &Queue{},
+		"Bridge":            &Bridge{},
+		"CT_Timeout_Policy": &CTTimeoutPolicy{},
+		"CT_Zone":           &CTZone{},
+		"Datapath":          &Datapath{},
+		"Flow_Table":        &FlowTable{},
+		"Interface":         &Interface{},
+		"Open_vSwitch":      &OpenvSwitch{},
+		"Port":              &Port{},
+		"QoS":               &QoS{},
+		"Queue":             &Queue{},
 	})
 }
 
@@ -137,6 +140,105 @@ var schema = `{
           "name"
         ]
       ]
+    },
+    "CT_Timeout_Policy": {
+      "columns": {
+        "timeouts": {
+          "type": {
+            "key": {
+              "type": "string",
+              "enum": [
+                "set",
+                [
+                  "tcp_syn_sent",
+                  "tcp_syn_recv",
+                  "tcp_established",
+                  "tcp_fin_wait",
+                  "tcp_close_wait",
+                  "tcp_last_ack",
+                  "tcp_time_wait",
+                  "tcp_close",
+                  "tcp_syn_sent2",
+                  "tcp_retransmit",
+                  "tcp_unack",
+                  "udp_first",
+                  "udp_single",
+                  "udp_multiple",
+                  "icmp_first",
+                  "icmp_reply"
+                ]
+              ]
+            },
+            "value": {
+              "type": "integer",
+              "minInteger": 0,
+              "maxInteger": 4294967295
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        }
+      }
+    },
+    "CT_Zone": {
+      "columns": {
+        "external_ids": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
+        "timeout_policy": {
+          "type": {
+            "key": {
+              "type": "uuid",
+              "refTable": "CT_Timeout_Policy"
+            },
+            "min": 0,
+            "max": 1
+          }
+        }
+      }
+    },
+    "Datapath": {
+      "columns": {
+        "ct_zones": {
+          "type": {
+            "key": {
+              "type": "integer",
+              "minInteger": 0,
+              "maxInteger": 65535
+            },
+            "value": {
+              "type": "uuid",
+              "refTable": "CT_Zone"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
+        "datapath_version": {
+          "type": "string"
+        },
+        "external_ids": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        }
+      }
     },
     "Flow_Table": {
       "columns": {
@@ -312,6 +414,19 @@ var schema = `{
           "type": {
             "key": {
               "type": "string"
+            },
+            "min": 0,
+            "max": "unlimited"
+          }
+        },
+        "datapaths": {
+          "type": {
+            "key": {
+              "type": "string"
+            },
+            "value": {
+              "type": "uuid",
+              "refTable": "Datapath"
             },
             "min": 0,
             "max": "unlimited"

@@ -13,6 +13,7 @@ type OpenvSwitch struct {
 	Bridges       []string          `ovsdb:"bridges"`
 	CurCfg        int               `ovsdb:"cur_cfg"`
 	DatapathTypes []string          `ovsdb:"datapath_types"`
+	Datapaths     map[string]string `ovsdb:"datapaths"`
 	DbVersion     *string           `ovsdb:"db_version"`
 	ExternalIDs   map[string]string `ovsdb:"external_ids"`
 	IfaceTypes    []string          `ovsdb:"iface_types"`
@@ -79,6 +80,36 @@ func equalOpenvSwitchDatapathTypes(a, b []string) bool {
 	}
 	for i, v := range a {
 		if b[i] != v {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *OpenvSwitch) GetDatapaths() map[string]string {
+	return a.Datapaths
+}
+
+func copyOpenvSwitchDatapaths(a map[string]string) map[string]string {
+	if a == nil {
+		return nil
+	}
+	b := make(map[string]string, len(a))
+	for k, v := range a {
+		b[k] = v
+	}
+	return b
+}
+
+func equalOpenvSwitchDatapaths(a, b map[string]string) bool {
+	if (a == nil) != (b == nil) {
+		return false
+	}
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if w, ok := b[k]; !ok || v != w {
 			return false
 		}
 	}
@@ -225,6 +256,7 @@ func (a *OpenvSwitch) DeepCopyInto(b *OpenvSwitch) {
 	*b = *a
 	b.Bridges = copyOpenvSwitchBridges(a.Bridges)
 	b.DatapathTypes = copyOpenvSwitchDatapathTypes(a.DatapathTypes)
+	b.Datapaths = copyOpenvSwitchDatapaths(a.Datapaths)
 	b.DbVersion = copyOpenvSwitchDbVersion(a.DbVersion)
 	b.ExternalIDs = copyOpenvSwitchExternalIDs(a.ExternalIDs)
 	b.IfaceTypes = copyOpenvSwitchIfaceTypes(a.IfaceTypes)
@@ -252,6 +284,7 @@ func (a *OpenvSwitch) Equals(b *OpenvSwitch) bool {
 		equalOpenvSwitchBridges(a.Bridges, b.Bridges) &&
 		a.CurCfg == b.CurCfg &&
 		equalOpenvSwitchDatapathTypes(a.DatapathTypes, b.DatapathTypes) &&
+		equalOpenvSwitchDatapaths(a.Datapaths, b.Datapaths) &&
 		equalOpenvSwitchDbVersion(a.DbVersion, b.DbVersion) &&
 		equalOpenvSwitchExternalIDs(a.ExternalIDs, b.ExternalIDs) &&
 		equalOpenvSwitchIfaceTypes(a.IfaceTypes, b.IfaceTypes) &&
