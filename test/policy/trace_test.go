@@ -30,6 +30,9 @@ var stages = []string{"new", "known", "reply", "known" + unmarked, "reply" + unm
 
 const unmarked = ", older than the first policy"
 
+// ping is the protocol of what has no ports.
+const ping state.Protocol = "ICMP"
+
 // TestASwitchDoesWhatTheVerdictSays: the compiled flows of drawn clusters in a switch, and packets
 // between drawn ends by ofproto/trace, in all stages.
 func TestASwitchDoesWhatTheVerdictSays(t *testing.T) {
@@ -46,8 +49,11 @@ func TestASwitchDoesWhatTheVerdictSays(t *testing.T) {
 			}
 			c := verdict.Connection{
 				Source: from.address, Destination: to.address,
-				Protocol: rapid.SampledFrom([]state.Protocol{state.TCP, state.UDP, state.SCTP}).Draw(t, "protocol"),
+				Protocol: rapid.SampledFrom([]state.Protocol{state.TCP, state.UDP, state.SCTP, ping}).Draw(t, "protocol"),
 				Port:     rapid.SampledFrom(statetest.PolicyPorts).Draw(t, "port"),
+			}
+			if c.Protocol == ping {
+				c.Port = 0
 			}
 			v := verdict.Judge(s, c)
 			want := (v.Egress.Allowed || from.ofport == remote) && (v.Ingress.Allowed || to.ofport == remote)
@@ -122,7 +128,7 @@ func passes(t fataler, ctl appctl.Client, c verdict.Connection, from, to end, st
 func describe(c verdict.Connection, from, to end, stage string) string {
 	stage, old := strings.CutSuffix(stage, unmarked)
 	proto := strings.ToLower(string(c.Protocol))
-	number := map[state.Protocol]uint32{state.TCP: 6, state.UDP: 17, state.SCTP: 132}[c.Protocol]
+	number := map[state.Protocol]uint32{state.TCP: 6, state.UDP: 17, state.SCTP: 132, ping: 1}[c.Protocol]
 	src, dst, tuple := "nw_src", "nw_dst", "ct_nw_src=%s,ct_nw_dst=%s"
 	if c.Source.Is6() {
 		src, dst, tuple = "ipv6_src", "ipv6_dst", "ct_ipv6_src=%s,ct_ipv6_dst=%s"
@@ -132,10 +138,21 @@ func describe(c verdict.Connection, from, to end, stage string) string {
 	if stage == "reply" {
 		a, b, sport, dport = to, from, c.Port, 40000
 	}
+	transport := fmt.Sprintf("%[1]s_src=%[2]d,%[1]s_dst=%[3]d", strings.ToLower(string(c.Protocol)), sport, dport)
+	opener := 40000
+	if c.Protocol == ping {
+		request, answer, field := 8, 0, "icmp_type"
+		if c.Source.Is6() {
+			number, request, answer, field = 58, 128, 129, "icmpv6_type"
+		}
+		kind := request
+		if stage == "reply" {
+			kind = answer
+		}
+		transport, opener = fmt.Sprintf("%s=%d", field, kind), request
+	}
 	ct := map[string]uint64{"new": 0x21, "known": 0x22, "reply": 0x2a}[stage]
-	transport := strings.ToLower(string(c.Protocol))
-	text := fmt.Sprintf("ct_state=0x%x,ct_zone=100,%s,in_port=%d,%s=%s,%s=%s,%s_src=%d,%s_dst=%d,reg1=%d",
-		ct, proto, a.ofport, src, a.address, dst, b.address, transport, sport, transport, dport, b.ofport)
+	text := fmt.Sprintf("ct_state=0x%x,ct_zone=100,%s,in_port=%d,%s=%s,%s=%s,%s,reg1=%d", ct, proto, a.ofport, src, a.address, dst, b.address, transport, b.ofport)
 	if stage == "new" {
 		return text
 	}
@@ -144,11 +161,11 @@ func describe(c verdict.Connection, from, to end, stage string) string {
 		bits |= flows.ConnectionReply
 	}
 	mark, label := flows.CTMarkValid|uint64(number)<<16|uint64(c.Port), hex(c.Destination)
-	if old {
+	if old || c.Protocol == ping {
 		mark, label = 0, "0"
 	}
-	return text + fmt.Sprintf(",reg5=%d,ct_mark=0x%x,ct_label=%s,ct_nw_proto=%d,ct_tp_src=40000,ct_tp_dst=%d,"+tuple,
-		bits, mark, label, number, c.Port, c.Source, c.Destination)
+	return text + fmt.Sprintf(",reg5=%d,ct_mark=0x%x,ct_label=%s,ct_nw_proto=%d,ct_tp_src=%d,ct_tp_dst=%d,"+tuple,
+		bits, mark, label, number, opener, c.Port, c.Source, c.Destination)
 }
 
 func hex(a netip.Addr) string { return fmt.Sprintf("0x%x", a.AsSlice()) }

@@ -10,7 +10,7 @@ import (
 )
 
 // PolicyPorts are the ports that drawn policies and pods speak of, and one beside each.
-var PolicyPorts = []uint16{79, 80, 81, 443, 1000, 1023, 1024, 1999, 2000, 65535}
+var PolicyPorts = []uint16{1, 79, 80, 81, 443, 1000, 1023, 1024, 1999, 2000, 65535}
 
 // PolicyOutside are addresses that are no pod's, within and beside the blocks of drawn policies.
 var PolicyOutside = []netip.Addr{
@@ -52,10 +52,11 @@ func drawnNode(name, address string, podCIDRs ...string) state.Node {
 
 var drawnNamespace = rapid.SampledFrom([]string{"a", "a", "b", "c"})
 
+// drawLabels draws labels; one that is empty is not one that is missing.
 func drawLabels(t *rapid.T) map[string]string {
 	out := map[string]string{}
 	for _, key := range []string{"app", "tier"} {
-		if value := rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, key); value != "" {
+		if value := rapid.SampledFrom([]string{"-", "-", "x", "x", "y", ""}).Draw(t, key); value != "-" {
 			out[key] = value
 		}
 	}
@@ -118,6 +119,9 @@ func drawPolicy(t *rapid.T, name string) state.NetworkPolicy {
 	for range rapid.IntRange(0, 3).Draw(t, "egress rules") {
 		p.Egress = append(p.Egress, drawRule(t))
 	}
+	if len(p.Ingress) > 0 && rapid.IntRange(0, 4).Draw(t, "a rule twice") == 0 {
+		p.Ingress, p.Egress = append(p.Ingress, p.Ingress[0]), append(p.Egress, p.Ingress[0])
+	}
 	if rapid.IntRange(0, 19).Draw(t, "fault") == 0 {
 		p.Fault, p.Ingress, p.Egress = "drawn", nil, nil
 	}
@@ -136,7 +140,8 @@ func drawRule(t *rapid.T) state.PolicyRule {
 		case 1:
 			p.Name = rapid.SampledFrom([]string{"http", "dns", "none"}).Draw(t, "name")
 		case 2:
-			p.Number, p.End = 80, rapid.SampledFrom([]uint16{80, 443, 1999, 65535}).Draw(t, "end")
+			from := rapid.IntRange(0, len(PolicyPorts)-1).Draw(t, "first")
+			p.Number, p.End = PolicyPorts[from], rapid.SampledFrom(PolicyPorts[from:]).Draw(t, "last")
 		default:
 			p.Number = rapid.SampledFrom(PolicyPorts).Draw(t, "number")
 		}
@@ -145,21 +150,33 @@ func drawRule(t *rapid.T) state.PolicyRule {
 	return r
 }
 
-var drawnBlocks = []state.IPBlock{
-	{CIDR: netip.MustParsePrefix("0.0.0.0/0")},
-	{CIDR: netip.MustParsePrefix("192.0.2.0/24"), Except: []netip.Prefix{netip.MustParsePrefix("192.0.2.128/25")}},
-	{CIDR: netip.MustParsePrefix("10.244.0.0/16"), Except: []netip.Prefix{netip.MustParsePrefix("10.244.1.3/32"), netip.MustParsePrefix("10.244.1.0/30")}},
-	{CIDR: netip.MustParsePrefix("10.9.0.2/32")},
-	{CIDR: netip.MustParsePrefix("::/0"), Except: []netip.Prefix{netip.MustParsePrefix("2001:db8:1::/48")}},
-	{CIDR: netip.MustParsePrefix("fd00:1::/64")},
+// drawnRanges are around the addresses of pods, nodes and those outside.
+var drawnRanges = []string{
+	"0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/8", "10.9.0.0/16", "10.9.0.2/32", "10.244.0.0/16", "10.244.1.0/24", "10.244.1.0/30",
+	"10.244.1.2/31", "10.244.1.3/32", "10.244.2.0/24", "192.0.2.0/24", "192.0.2.128/25", "192.0.2.200/32", "198.51.100.1/32",
+	"::/0", "8000::/1", "fc00::/7", "fd00:1::/64", "fd00:1::2/127", "fd00:1::3/128", "2001:db8::/32", "2001:db8:1::/48", "2001:db8::1/128",
+}
+
+// drawBlock draws a range without some within it, which may overlap or be the same.
+func drawBlock(t *rapid.T) *state.IPBlock {
+	b := state.IPBlock{CIDR: netip.MustParsePrefix(rapid.SampledFrom(drawnRanges).Draw(t, "block"))}
+	var within []netip.Prefix
+	for _, r := range drawnRanges {
+		if p := netip.MustParsePrefix(r); b.CIDR.Overlaps(p) && p.Bits() > b.CIDR.Bits() {
+			within = append(within, p)
+		}
+	}
+	if len(within) > 0 {
+		b.Except = rapid.SliceOfN(rapid.SampledFrom(within), 0, 3).Draw(t, "except")
+	}
+	return &b
 }
 
 func drawPeer(t *rapid.T) state.PolicyPeer {
 	var p state.PolicyPeer
 	kind := rapid.IntRange(0, 3).Draw(t, "peer")
 	if kind == 0 {
-		b := rapid.SampledFrom(drawnBlocks).Draw(t, "block")
-		p.Block = &b
+		p.Block = drawBlock(t)
 		return p
 	}
 	if kind != 1 {
@@ -175,21 +192,34 @@ func drawPeer(t *rapid.T) state.PolicyPeer {
 
 func drawSelector(t *rapid.T) state.Selector {
 	var s state.Selector
-	switch rapid.IntRange(0, 3).Draw(t, "selector") {
-	case 0:
-	case 1:
-		s.Labels = map[string]string{rapid.SampledFrom([]string{"app", "tier"}).Draw(t, "key"): rapid.SampledFrom([]string{"x", "y"}).Draw(t, "value")}
-	default:
+	kind := rapid.IntRange(0, 7).Draw(t, "selector")
+	if kind == 0 {
+		return s
+	}
+	if kind <= 3 {
+		s.Labels = map[string]string{rapid.SampledFrom([]string{"app", "tier"}).Draw(t, "key"): drawnValue.Draw(t, "value")}
+	}
+	if kind >= 3 {
 		for range rapid.IntRange(1, 2).Draw(t, "requirements") {
-			r := state.Requirement{
-				Key:      rapid.SampledFrom([]string{"app", "tier", "never"}).Draw(t, "key"),
-				Operator: rapid.SampledFrom([]state.Operator{state.In, state.NotIn, state.Exists, state.DoesNotExist}).Draw(t, "operator"),
-			}
-			if r.Operator == state.In || r.Operator == state.NotIn {
-				r.Values = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"x", "y", "z"}), 1, 2, rapid.ID[string]).Draw(t, "values")
-			}
-			s.Requirements = append(s.Requirements, r)
+			s.Requirements = append(s.Requirements, drawRequirement(t))
 		}
 	}
 	return s
+}
+
+var drawnValue = rapid.SampledFrom([]string{"x", "x", "y", "z", ""})
+
+func drawRequirement(t *rapid.T) state.Requirement {
+	r := state.Requirement{
+		Key:      rapid.SampledFrom([]string{"app", "tier", "never", state.NamespaceNameLabel}).Draw(t, "key"),
+		Operator: rapid.SampledFrom([]state.Operator{state.In, state.NotIn, state.Exists, state.DoesNotExist}).Draw(t, "operator"),
+	}
+	if r.Operator == state.In || r.Operator == state.NotIn {
+		values := drawnValue
+		if r.Key == state.NamespaceNameLabel {
+			values = drawnNamespace
+		}
+		r.Values = rapid.SliceOfN(values, 1, 3).Draw(t, "values")
+	}
+	return r
 }
