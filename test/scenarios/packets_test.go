@@ -49,9 +49,13 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 func (d *device) send(t *testing.T, frame []byte) {
 	t.Helper()
-	if err := unix.Sendto(d.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: d.index, Halen: 6}); err != nil {
+	if err := d.write(frame); err != nil {
 		t.Fatalf("send: %v", err)
 	}
+}
+
+func (d *device) write(frame []byte) error {
+	return unix.Sendto(d.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: d.index, Halen: 6})
 }
 
 // hear waits for a frame that matches; false when none came in time.
