@@ -15,13 +15,16 @@ import (
 	"github.com/sluice-cni/sluice/test/slow"
 )
 
-// clients gives the host that many addresses of each family; each is a client of its own.
+// clients gives the machine outside, which is led here, that many addresses of each family; each is a client of its own.
+// (The host is one, with whatever address.)
 func (n *node) clients(count int) map[string][]netip.Addr {
 	n.t.Helper()
+	n.ip(n.outside, "route add default via 10.9.0.1")
+	n.ip(n.outside, "route add default via fd09::1")
 	out := map[string][]netip.Addr{}
 	for i := range count {
 		for family, text := range map[string]string{"4": fmt.Sprintf("10.9.7.%d/32", i+1), "6": fmt.Sprintf("fd09:7::%x/128", i+1)} {
-			n.ip(n.ovs.Namespace, "addr add "+text+" dev lo")
+			n.ip(n.outside, "addr add "+text+" dev lo")
 			out[family] = append(out[family], netip.MustParsePrefix(text).Addr())
 		}
 	}
@@ -41,7 +44,7 @@ func (n *node) backendsOf(network string, clients map[string][]netip.Addr) map[n
 func (n *node) backendOf(client netip.Addr, network string) string {
 	n.t.Helper()
 	var c net.Conn
-	n.must(netns.Do(n.place("host").Path, func() (err error) {
+	n.must(netns.Do(n.outside.Path, func() (err error) {
 		d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: client.AsSlice()}}
 		if strings.HasPrefix(network, "udp") {
 			d.LocalAddr = &net.UDPAddr{IP: client.AsSlice()}
