@@ -53,10 +53,10 @@ type Agent struct {
 	conflicts  *conflicts
 	purger     *purger
 	forgets    *forget.Ledger
-	// kept and judgesAnew are the pass's: what is known of pods that have gone, and what of
-	// policies has changed since cached flows were last purged.
-	kept       keeper
-	judgesAnew anew
+	// kept and bindsAnew are the pass's: what is known of pods that have gone, and what of
+	// policies and Services has changed since cached flows were last purged.
+	kept      keeper
+	bindsAnew anew
 	// servicesAnew is the pass's: Services may have changed since what is owed was judged.
 	servicesAnew bool
 	// services are those that the pass is about to put in force.

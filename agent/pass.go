@@ -170,7 +170,7 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 			p.hostSide = newHostSide(s)
 		}
 		p.state, p.result = s, a.renderer.Render(s)
-		a.judgesAnew = max(a.judgesAnew, judgesOtherwise(before, p.result.Set))
+		a.bindsAnew = max(a.bindsAnew, bindsOtherwise(before, p.result.Set))
 		a.servicesAnew = true
 	}
 	a.recallForget(ovsdb)
@@ -184,8 +184,8 @@ func (a *Agent) apply(ctx context.Context, p *passResult, look reconcile.Look) e
 		return err
 	}
 	a.judgeForget(s.Facts.Datapath, p.result.Services)
-	a.purger.kick(s.Facts.Datapath, a.judgesAnew)
-	a.judgesAnew = nothingAnew
+	a.purger.kick(s.Facts.Datapath, a.bindsAnew)
+	a.bindsAnew = nothingAnew
 	return a.restore.keep(ctx, ovsdb, connection, arms(s.Facts, ovsdb))
 }
 

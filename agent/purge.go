@@ -14,8 +14,8 @@ import (
 	"github.com/sluice-cni/sluice/ovs/appctl"
 )
 
-// purger has the switch forget its cached flows after a change of policies, so that it
-// binds at once. The revalidator would reach each of them: in milliseconds while they are few,
+// purger has the switch forget its cached flows after a change of policies, and after a backend of a Service
+// has gone, so that it binds at once. The revalidator would reach each of them: in milliseconds while they are few,
 // 300 ms and more while they are 10,000. And Open vSwitch 3.1's userspace datapath was seen to keep one
 // of two overlapping cached flows as it was, after both had changed.
 type purger struct {
@@ -24,24 +24,27 @@ type purger struct {
 	mu  sync.Mutex
 	// datapath is the type of the bridge that has changed; wanted are the changes whose purge is due.
 	datapath string
-	wanted   [2]bool
+	wanted   [kindsAnew]bool
 	kicks    chan struct{}
 }
 
-// anew is what has changed of what policies say.
+// anew is what has changed of what policies say, and of whom Services give.
 type anew int
 
 const (
 	nothingAnew anew = iota
 	// peersAnew: who the other ends are. In a large cluster that is always so.
 	peersAnew
+	// backendsAnew: a Service gives something no more.
+	backendsAnew
 	// policiesAnew: policies, or whom they select.
 	policiesAnew
+	kindsAnew = iota - 1
 )
 
 const (
-	// purgeEvery is how often the cache is emptied at most for either kind of change: each packet after it
-	// costs an upcall. Peers that come and go keep no policy waiting.
+	// purgeEvery is how often the cache is emptied at most for each kind of change: each packet after it
+	// costs an upcall. Peers and backends that come and go keep no policy waiting.
 	purgeEvery = time.Second
 	purgeBound = 10 * time.Second
 	// purgeFrom is how many cached flows the kernel's datapath must have: fewer the
@@ -53,10 +56,14 @@ func newPurger(runDir string, log *slog.Logger) *purger {
 	return &purger{log: log, ovs: appctl.Client{RunDir: runDir}, kicks: make(chan struct{}, 1)}
 }
 
-// judgesOtherwise tells in what two sets differ of what policies say.
-func judgesOtherwise(before, after []*render.Owned) (what anew) {
+// bindsOtherwise tells in what two sets differ of what must bind at once.
+func bindsOtherwise(before, after []*render.Owned) (what anew) {
 	flows.EachChange(before, after, func(was, is *render.Owned) {
 		switch {
+		case was.Owner.Kind == flows.OwnerService:
+			if givesNoMore(was.Groups, is.Groups) {
+				what = max(what, backendsAnew)
+			}
 		case !judges(was) && !judges(is):
 		case max(was.Owner.Kind, is.Owner.Kind) == flows.OwnerIdentity:
 			what = max(what, peersAnew)
@@ -65,6 +72,25 @@ func judgesOtherwise(before, after []*render.Owned) (what anew) {
 		}
 	})
 	return what
+}
+
+// givesNoMore tells whether a bucket of a Service's groups has gone: its number is the backend's. Both are in
+// the order of their numbers.
+func givesNoMore(was, is []flows.Group) bool {
+	for _, g := range was {
+		i, ok := slices.BinarySearchFunc(is, g, flows.CompareGroups)
+		if !ok {
+			return true
+		}
+		left := map[uint32]bool{}
+		for _, b := range is[i].Buckets {
+			left[b.ID] = true
+		}
+		if slices.ContainsFunc(g.Buckets, func(b flows.Bucket) bool { return !left[b.ID] }) {
+			return true
+		}
+	}
+	return false
 }
 
 // judges tells whether an owner has flows in the policies' tables. What is the same on every
@@ -91,7 +117,7 @@ func (p *purger) kick(datapath string, what anew) {
 
 // loop purges at once, and then not before purgeEvery is over.
 func (p *purger) loop(ctx context.Context) error {
-	var last [2]time.Time
+	var last [kindsAnew]time.Time
 	for {
 		datapath, kinds, wait := p.due(last, time.Now())
 		if len(kinds) > 0 {
@@ -117,8 +143,8 @@ func (p *purger) loop(ctx context.Context) error {
 }
 
 // due are the kinds of changes, from 0, that a purge is for now, and how long to wait if there is none; zero is
-// until there is a kick. What is purged for policies is for their peers, too.
-func (p *purger) due(last [2]time.Time, now time.Time) (datapath string, kinds []int, wait time.Duration) {
+// until there is a kick. What is purged for one kind is for those before it, too.
+func (p *purger) due(last [kindsAnew]time.Time, now time.Time) (datapath string, kinds []int, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for kind := len(last) - 1; kind >= 0; kind-- {
