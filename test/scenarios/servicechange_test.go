@@ -118,7 +118,7 @@ func TestABackendThatHasGoneIsGivenToNobody(t *testing.T) {
 		}
 		return nil
 	})
-	open(t, pod(t, l, "default/scanner").Netns, "tcp", netip.MustParseAddrPort("10.96.0.1:80"), 8000)
+	try(t.Context(), t, pod(t, l, "default/scanner"), 8000, func(int) netip.AddrPort { return netip.MustParseAddrPort("10.96.0.1:80") })
 	if n := purges(t, l); n > 0 {
 		t.Errorf("cached flows were forgotten %d times for a backend that has come", n)
 	}
