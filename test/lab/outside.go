@@ -7,7 +7,7 @@ import (
 )
 
 // outsidePorts are what the outside machine listens on.
-var outsidePorts = []Port{{8080, "TCP"}, {8080, "UDP"}}
+var outsidePorts = []Port{{8080, "TCP"}, {8080, "UDP"}, {8080, "SCTP"}}
 
 // startOutside makes a machine that is no node: it stands on the underlay, is the
 // nodes' default gateway, and has no route to pods, so that it answers a pod

@@ -25,7 +25,7 @@ func servicePods() string {
 apiVersion: v1
 kind: Pod
 metadata: {name: %[1]s%[2]s, labels: {app: %[1]s%[2]s}}
-spec: {%[3]snodeName: n%[2]s, containers: [{name: server, image: example.com/server, ports: [{containerPort: 8080, protocol: TCP}, {containerPort: 8080, protocol: UDP}]}]}
+spec: {%[3]snodeName: n%[2]s, containers: [{name: server, image: example.com/server, ports: [{containerPort: 8080, protocol: TCP}, {containerPort: 8080, protocol: UDP}, {containerPort: 8080, protocol: SCTP}]}]}
 `, kind.name, node, kind.spec)
 		}
 	}
@@ -59,7 +59,7 @@ apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: %[1]s-%[2]s, labels: {kubernetes.io/service-name: %[1]s}}
 addressType: %[3]s
-ports: [{name: t, protocol: TCP, port: 8080}, {name: u, protocol: UDP, port: 8080}]
+ports: [{name: t, protocol: TCP, port: 8080}, {name: u, protocol: UDP, port: 8080}, {name: s, protocol: SCTP, port: 8080}]
 endpoints: [{addresses: [%[4]q], %[5]sconditions: {ready: true}}]
 `, name, strings.ToLower(family), family, a, on)
 	}
@@ -68,7 +68,7 @@ endpoints: [{addresses: [%[4]q], %[5]sconditions: {ready: true}}]
 apiVersion: v1
 kind: Service
 metadata: {name: %s}
-spec: {clusterIPs: [%s], internalTrafficPolicy: %s, ports: [{name: t, protocol: TCP, port: 80}, {name: u, protocol: UDP, port: 80}]}
+spec: {clusterIPs: [%s], internalTrafficPolicy: %s, ports: [{name: t, protocol: TCP, port: 80}, {name: u, protocol: UDP, port: 80}, {name: s, protocol: SCTP, port: 80}]}
 `, name, strings.TrimSuffix(ips.String(), ","), policy) + slices.String()
 }
 
@@ -102,7 +102,13 @@ func TestServicesAcrossNodes(t *testing.T) {
 	}
 	cells := serviceCells{}
 	nodes := []lab.Endpoint{{Kind: lab.NodeEndpoint, Name: "n1"}, {Kind: lab.NodeEndpoint, Name: "n2"}}
-	for _, request := range []lab.ProbeRequest{{To: to}, {From: nodes, To: to, Bound: true}} {
+	requests := []lab.ProbeRequest{{To: to}, {From: nodes, To: to, Bound: true}}
+	if lab.HasSCTP() {
+		requests = append(requests, lab.ProbeRequest{To: to, Protocol: "sctp"}, lab.ProbeRequest{From: nodes, To: to, Bound: true, Protocol: "sctp"})
+	} else {
+		t.Log("SCTP is not asked by: this machine's kernel does not speak it")
+	}
+	for _, request := range requests {
 		results, err := l.Probe(testContext(t), request)
 		if err != nil {
 			t.Fatal(err)
@@ -110,6 +116,9 @@ func TestServicesAcrossNodes(t *testing.T) {
 		for _, r := range results {
 			cells.add(t, r, request.Bound)
 		}
+	}
+	if lab.HasSCTP() {
+		cells.sctpAsTCP(t)
 	}
 	golden.Check(t, "../../docs/services.md", cells.page())
 	why, status := ctl(t, l, "node/n1", "why", "default/pod1", "svc/default/pod2-cluster:80")
