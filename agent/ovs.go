@@ -131,7 +131,7 @@ func (a *Agent) bridge(ctx context.Context, s state.State, ovsdb *db.Client) err
 		}
 		changed = changed || c
 	}
-	c, err := ovsdb.EnsureTimeouts(ctx, s.Facts.Datapath, halfOpen)
+	c, err := ovsdb.EnsureTimeouts(ctx, s.Facts.Datapath, zoneTimeouts)
 	if err != nil {
 		return err
 	}
