@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -12,8 +13,9 @@ import (
 	"github.com/sluice-cni/sluice/flows/state/statetest"
 )
 
-// TestOneAfterAnotherAsAlone: whatever of a cluster comes, goes and changes, a Compiler gives
-// what it would give if it had seen nothing before; with colliding numbers, too.
+// TestOneAfterAnotherAsAlone: whatever of a cluster comes, goes and changes, one thing after another, a
+// Compiler gives what it would give if it had seen nothing before; with colliding numbers, too. A list of which
+// nothing has changed is the very same.
 func TestOneAfterAnotherAsAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var k policy.Compiler
@@ -21,21 +23,77 @@ func TestOneAfterAnotherAsAlone(t *testing.T) {
 			k.Hash = fourBits
 		}
 		whole := statetest.DrawPolicies(t)
-		for range rapid.IntRange(2, 8).Draw(t, "states") {
-			s := whole
-			s.Pods = some(t, "pods", whole.Pods)
-			s.Attachments = some(t, "attachments", whole.Attachments)
-			s.NetworkPolicies = some(t, "policies", whole.NetworkPolicies)
-			s.Namespaces = some(t, "namespaces", whole.Namespaces)
-			if len(s.Pods) > 0 && rapid.Bool().Draw(t, "relabelled") {
-				i := rapid.IntRange(0, len(s.Pods)-1).Draw(t, "which")
-				s.Pods[i].Labels = map[string]string{"app": rapid.SampledFrom([]string{"web", "db", "new"}).Draw(t, "label")}
+		s := whole
+		for range rapid.IntRange(5, 30).Draw(t, "states") {
+			for range rapid.IntRange(1, 2).Draw(t, "changes") {
+				change(t, whole, &s)
 			}
-			changed(t, s)
 			alone := policy.Compiler{Hash: k.Hash}
 			same(t, k.Compile(s), alone.Compile(s))
 		}
 	})
+}
+
+// change lets something of the whole go, come back or change.
+func change(t *rapid.T, whole state.State, s *state.State) {
+	switch rapid.IntRange(0, 6).Draw(t, "what changes") {
+	case 0:
+		s.Pods = toggled(t, whole.Pods, s.Pods, func(p state.Pod) string { return p.Namespace + "/" + p.Name })
+	case 1:
+		s.Attachments = toggled(t, whole.Attachments, s.Attachments, func(a state.Attachment) string { return a.ContainerID })
+	case 2:
+		s.NetworkPolicies = toggled(t, whole.NetworkPolicies, s.NetworkPolicies, func(p state.NetworkPolicy) string { return p.Namespace + "/" + p.Name })
+	case 3:
+		s.Namespaces = toggled(t, whole.Namespaces, s.Namespaces, func(n state.Namespace) string { return n.Name })
+	case 4:
+		s.Namespaces = changed(t, s.Namespaces, func(n *state.Namespace, other state.Namespace) {
+			n.Labels = maps.Clone(other.Labels)
+			n.Labels[state.NamespaceNameLabel] = n.Name
+		})
+	case 5:
+		s.NetworkPolicies = changed(t, s.NetworkPolicies, func(p *state.NetworkPolicy, other state.NetworkPolicy) {
+			p.Ingress, p.Egress = other.Ingress, other.Egress
+			if rapid.Bool().Draw(t, "selects another") {
+				p.Selects, p.Fault = other.Selects, other.Fault
+			}
+		})
+	case 6:
+		s.Pods = changed(t, s.Pods, func(p *state.Pod, other state.Pod) {
+			switch rapid.IntRange(0, 3).Draw(t, "of a pod") {
+			case 0:
+				p.Labels = other.Labels
+			case 1:
+				p.Ports = other.Ports
+			case 2:
+				p.Addresses = other.Addresses
+			default:
+				p.Finished = !p.Finished
+			}
+		})
+	}
+}
+
+// toggled is a list without one of the whole's, or with it if it lacks it.
+func toggled[T any](t *rapid.T, whole, list []T, name func(T) string) []T {
+	if len(whole) == 0 {
+		return list
+	}
+	one := rapid.SampledFrom(whole).Draw(t, "one")
+	is := func(other T) bool { return name(other) == name(one) }
+	if slices.ContainsFunc(list, is) {
+		return slices.DeleteFunc(slices.Clone(list), is)
+	}
+	return append(slices.Clone(list), one)
+}
+
+// changed is a list of which one has become like another in something.
+func changed[T any](t *rapid.T, list []T, like func(one *T, other T)) []T {
+	if len(list) == 0 {
+		return list
+	}
+	out := slices.Clone(list)
+	like(&out[rapid.IntRange(0, len(out)-1).Draw(t, "which")], rapid.SampledFrom(list).Draw(t, "like"))
+	return out
 }
 
 // TestAPolicyThatNobodyCalledForAWhile is compiled for what there is when a pod calls it again.
@@ -55,40 +113,6 @@ func TestAPolicyThatNobodyCalledForAWhile(t *testing.T) {
 	for _, s := range []state.State{s, gone, another} {
 		same(t, k.Compile(s), policy.Compile(s))
 	}
-}
-
-// changed changes some of the objects themselves, under their names.
-func changed(t *rapid.T, s state.State) {
-	one := func(what string, n int) (int, bool) {
-		if n == 0 || !rapid.Bool().Draw(t, what+" is changed") {
-			return 0, false
-		}
-		return rapid.IntRange(0, n-1).Draw(t, what), true
-	}
-	if i, ok := one("a namespace", len(s.Namespaces)); ok {
-		s.Namespaces[i].Labels = map[string]string{"team": rapid.SampledFrom([]string{"red", "blue", "new"}).Draw(t, "team")}
-	}
-	if i, ok := one("a policy", len(s.NetworkPolicies)); ok {
-		other := rapid.SampledFrom(s.NetworkPolicies).Draw(t, "like")
-		s.NetworkPolicies[i].Ingress, s.NetworkPolicies[i].Egress, s.NetworkPolicies[i].Selects = other.Ingress, other.Egress, other.Selects
-	}
-	if i, ok := one("a pod", len(s.Pods)); ok {
-		s.Pods[i].Finished = !s.Pods[i].Finished
-		s.Pods[i].Addresses = rapid.SampledFrom(s.Pods).Draw(t, "of").Addresses
-		s.Pods[i].Ports = rapid.SampledFrom(s.Pods).Draw(t, "with the ports of").Ports
-	}
-}
-
-// some of a list, most of it; the list itself is left alone.
-func some[T any](t *rapid.T, name string, all []T) []T {
-	out := slices.Clone(all)
-	for range rapid.IntRange(0, 2).Draw(t, name+" that lack") {
-		if len(out) > 0 {
-			i := rapid.IntRange(0, len(out)-1).Draw(t, name)
-			out = slices.Delete(out, i, i+1)
-		}
-	}
-	return out
 }
 
 // BenchmarkOnePodMore is BenchmarkCompile's cluster, in which one pod comes or goes.

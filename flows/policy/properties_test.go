@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -38,6 +39,9 @@ func same(t rapid.TB, a, b policy.Result) {
 			t.Log(f)
 		}
 		t.Fatal("not the same flows")
+	}
+	if !reflect.DeepEqual(a.Faulty, b.Faulty) || !slices.Equal(a.Crowds, b.Crowds) {
+		t.Fatalf("faulty %v\nand %v\ncrowds %v\nand %v", a.Faulty, b.Faulty, a.Crowds, b.Crowds)
 	}
 }
 
