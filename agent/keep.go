@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -25,6 +27,11 @@ type keeper struct {
 }
 
 type podName struct{ namespace, name string }
+
+// comparePodName is the order in which a watched cluster's pods are, mostly: see keeper.find.
+func comparePodName(p state.Pod, key podName) int {
+	return cmp.Or(strings.Compare(p.Namespace, key.namespace), strings.Compare(p.Name, key.name))
+}
 
 // attached names the pod of an attachment.
 type attached struct{ namespace, name, uid string }
@@ -69,12 +76,19 @@ func (k *keeper) find(now []state.Pod, attachments []state.Attachment) {
 	}
 	k.attachments = attachments
 	k.index = make(map[podName]int, len(attachments))
+	missing := false
 	for _, a := range attachments {
-		k.index[podName{a.PodNamespace, a.PodName}] = -1
+		key := podName{a.PodNamespace, a.PodName}
+		at, found := slices.BinarySearchFunc(now, key, comparePodName)
+		if !found {
+			at, missing = -1, true
+		}
+		k.index[key] = at
 	}
-	if len(k.index) == 0 {
+	if !missing {
 		return
 	}
+	// It has gone, or the list is in another order.
 	for i := range now {
 		key := podName{now[i].Namespace, now[i].Name}
 		if _, asked := k.index[key]; asked {

@@ -6,16 +6,46 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/claims"
 	"github.com/sluice-cni/sluice/flows/state"
 )
 
-// podConflicts names the Pods that lose an address or, on this node, a port number to
+// podLosses are the conflicts of Pods, and what they were found from.
+type podLosses struct {
+	node    string
+	nodes   []state.Node
+	pods    []state.Pod
+	offline bool
+	found   []claims.Conflict
+	known   bool
+}
+
+func (l podLosses) of(s state.State, offline bool) bool {
+	return l.known && l.node == s.Node && l.offline == offline && flows.SameSlice(l.nodes, s.Nodes) && flows.SameSlice(l.pods, s.Pods)
+}
+
+// podConflicts adds the conflicts of Pods; most changes are about something else.
+func (d *division) podConflicts(last *podLosses) {
+	s := d.state
+	// A cable that is there has the number that Open vSwitch gave.
+	offline := !slices.ContainsFunc(s.Attachments, func(a state.Attachment) bool { return a.Port != "" })
+	if !last.of(s, offline) {
+		*last = podLosses{s.Node, s.Nodes, s.Pods, offline, d.losingPods(offline), true}
+	}
+	for _, c := range last.found {
+		if !slices.Contains(d.conflicts, c) { // the attachments have not told it already
+			d.conflicts = append(d.conflicts, c)
+		}
+	}
+}
+
+// losingPods names the Pods that lose an address or, on this node, a port number to
 // another Pod, as far as one of the two is on this node. It is the objects that are held
 // against each other: a Pod without an attachment here, on another node or offline (see
 // Attachments), has nothing else by which it could be told. What is being deleted is not
 // told any more.
-func (d *division) podConflicts() {
+func (d *division) losingPods(offline bool) (out []claims.Conflict) {
 	s := d.state
 	mine := map[netip.Addr]bool{}
 	self, _ := s.Self()
@@ -27,7 +57,7 @@ func (d *division) podConflicts() {
 		}
 	}
 	if len(mine) == 0 {
-		return
+		return nil
 	}
 	var addresses claims.Book[netip.Addr]
 	var numbers claims.Book[uint32]
@@ -48,20 +78,19 @@ func (d *division) podConflicts() {
 	slices.SortFunc(touched, func(a, b state.Pod) int {
 		return strings.Compare(a.Namespace+"/"+a.Name+"/"+a.UID, b.Namespace+"/"+b.Name+"/"+b.UID)
 	})
-	// A cable that is there has the number that Open vSwitch gave.
-	offline := !slices.ContainsFunc(s.Attachments, func(a state.Attachment) bool { return a.Port != "" })
 	for _, p := range touched {
 		lost := false
 		for _, a := range p.Addresses {
 			if mine[a] && !addresses.Holds(a, d.standing(p, a)) {
-				d.podLost(p, claims.OnAddress, a.String(), addresses.Holder(a))
+				out = append(out, podLost(p, claims.OnAddress, a.String(), addresses.Holder(a))...)
 				lost = true
 			}
 		}
 		if port := OFPort(p.Addresses[0], self.PodCIDRs); p.Node == s.Node && !lost && offline && !numbers.Holds(port, claims.OfPod(p)) {
-			d.podLost(p, claims.OnPort, strconv.FormatUint(uint64(port), 10), numbers.Holder(port))
+			out = append(out, podLost(p, claims.OnPort, strconv.FormatUint(uint64(port), 10), numbers.Holder(port))...)
 		}
 	}
+	return out
 }
 
 // plugged tells whether a Pod has a cable, as far as its object tells.
@@ -81,10 +110,11 @@ func (d *division) standing(p state.Pod, a netip.Addr) claims.Standing {
 	return s
 }
 
-// podLost notes what the attachments have not told already.
-func (d *division) podLost(p state.Pod, on, key string, winner claims.Object) {
+// podLost is the conflict, if it is to be told.
+func podLost(p state.Pod, on, key string, winner claims.Object) []claims.Conflict {
 	c := claims.Conflict{On: on, Key: key, Loser: claims.OfPod(p).Of, Winner: winner}
-	if !p.Deleting && c.Loser != c.Winner && !slices.Contains(d.conflicts, c) {
-		d.conflicts = append(d.conflicts, c)
+	if p.Deleting || c.Loser == c.Winner {
+		return nil
 	}
+	return []claims.Conflict{c}
 }

@@ -80,6 +80,7 @@ type Renderer struct {
 	// The spare ones are for the next: a cluster's are many, and each change would leave them to the collector.
 	spare       []made
 	spareServed []servedAs
+	losses      podLosses
 	policies    policy.Compiler
 	services    service.Resolver
 }
@@ -207,6 +208,6 @@ func (r *Renderer) divide(s state.State) *division {
 	d.podsHostPorts()
 	d.policies(&r.policies)
 	r.serve(d)
-	d.podConflicts()
+	d.podConflicts(&r.losses)
 	return d
 }
