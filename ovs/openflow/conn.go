@@ -109,7 +109,7 @@ func dial(ctx context.Context, path string, log *slog.Logger, t timing) (*Conn, 
 	frames := newFrameReader(nc)
 	if err := greet(ctx, nc, frames); err != nil {
 		nc.Close()
-		return nil, fmt.Errorf("greet the bridge at %q: %w", path, err)
+		return nil, fmt.Errorf("greet the bridge at %q (does ovs-vswitchd run?): %w", path, err)
 	}
 	c := &Conn{
 		socket: path, log: log, timing: t, nc: nc,
@@ -120,7 +120,7 @@ func dial(ctx context.Context, path string, log *slog.Logger, t timing) (*Conn, 
 	c.ends.Go(c.write)
 	if c.datapathID, err = c.features(ctx); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("greet the bridge at %q: %w", path, err)
+		return nil, fmt.Errorf("greet the bridge at %q (does ovs-vswitchd run?): %w", path, err)
 	}
 	return c, nil
 }

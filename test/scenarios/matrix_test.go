@@ -191,6 +191,13 @@ func pingsAddress(t *testing.T, l *lab.Lab, n lab.NodeListing, sandbox, address 
 	out, err := l.Exec(testContext(t), "node/"+n.Name, "nsenter", "--net="+sandbox, "ping", "-c1", "-W2", address)
 	if err != nil {
 		t.Errorf("the pod does not reach %s: %v: %s", address, err, out)
+		for where, argv := range map[string][]string{
+			"the pod's neighbours": {"nsenter", "--net=" + sandbox, "ip", "neigh"}, "the node's": {"ip", "neigh"},
+			"cached flows": {"ovs-appctl", "dpctl/dump-flows"},
+		} {
+			text, err := l.Exec(testContext(t), "node/"+n.Name, argv...)
+			t.Logf("%s (%v):\n%s", where, err, text)
+		}
 	}
 }
 
