@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -38,6 +39,9 @@ func TestARestartOfVswitchdLosesNothing(t *testing.T) {
 	}
 	traffic.ServeEcho(t, pod(t, l, "a2").Netns)
 	traffic.ServeEcho(t, outside(t, l).Netns)
+	if err := l.ApplyYAML(t.Context(), served("here", serviceHere, pod(t, l, "b1"))+served("there", serviceThere, pod(t, l, "a2"))); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		// end ends ovs-vswitchd.
@@ -54,6 +58,23 @@ func TestARestartOfVswitchdLosesNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { restart(t, l, pods, c.end, c.agent, c.away) })
 	}
+}
+
+// Services of one backend, on the client's node and on the other.
+var serviceHere, serviceThere = netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("10.96.0.2")
+
+// served is a Service by which a pod's echo is reached.
+func served(name string, virtual netip.Addr, backend lab.PodListing) string {
+	return fmt.Sprintf(`---
+{apiVersion: v1, kind: Service, metadata: {name: %[1]s}, spec: {clusterIPs: [%[2]s], ports: [{name: t, port: %[3]d}, {name: u, protocol: UDP, port: %[3]d}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: %[1]s, labels: {kubernetes.io/service-name: %[1]s}}
+addressType: IPv4
+ports: [{name: t, port: %[3]d}, {name: u, protocol: UDP, port: %[3]d}]
+endpoints: [{addresses: [%[4]s], conditions: {ready: true}}]
+`, name, virtual, traffic.EchoPort, backend.Addresses[0])
 }
 
 func restart(t *testing.T, l *lab.Lab, pods int, end func(*testing.T), agent bool, away time.Duration) {
@@ -77,6 +98,9 @@ func restart(t *testing.T, l *lab.Lab, pods int, end func(*testing.T), agent boo
 		traffic.Connect(t, "UDP on one node", "udp4", a1.Netns, b1.Addresses[0]),
 		traffic.Connect(t, "TCP on one node", "tcp4", a1.Netns, b1.Addresses[0]),
 		traffic.Connect(t, "TCP to outside, masqueraded", "tcp4", a1.Netns, outside(t, l).Addresses[0]),
+		traffic.Connect(t, "TCP to a Service on one node", "tcp4", a1.Netns, serviceHere),
+		traffic.Connect(t, "UDP to a Service on one node", "udp4", a1.Netns, serviceHere),
+		traffic.Connect(t, "TCP from the node to a Service", "tcp4", n1.Netns, serviceHere),
 		traffic.Ping(t, "IPv6 ping on one node", a1.Netns, b1.Addresses[1]),
 		traffic.Ping(t, "IPv6 ping from the node to a pod", n1.Netns, a1.Addresses[1]),
 		traffic.Connect(t, "TCP to outside by IPv6, masqueraded", "tcp6", a1.Netns, outside(t, l).Addresses[1]),
@@ -85,6 +109,8 @@ func restart(t *testing.T, l *lab.Lab, pods int, end func(*testing.T), agent boo
 		traffic.Ping(t, "ping across nodes", a1.Netns, a2.Addresses[0]),
 		traffic.Connect(t, "UDP across nodes", "udp4", a1.Netns, a2.Addresses[0]),
 		traffic.Connect(t, "TCP across nodes", "tcp4", a1.Netns, a2.Addresses[0]),
+		traffic.Connect(t, "TCP to a Service across nodes", "tcp4", a1.Netns, serviceThere),
+		traffic.Connect(t, "UDP to a Service across nodes", "udp4", a1.Netns, serviceThere),
 		traffic.Ping(t, "IPv6 ping across nodes", a1.Netns, a2.Addresses[1]),
 		traffic.Connect(t, "TCP across nodes by IPv6", "tcp6", a1.Netns, a2.Addresses[1]),
 	}
