@@ -1,10 +1,8 @@
 package agent
 
 import (
-	"cmp"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/sluice-cni/sluice/flows"
 	"github.com/sluice-cni/sluice/flows/state"
@@ -27,11 +25,6 @@ type keeper struct {
 }
 
 type podName struct{ namespace, name string }
-
-// comparePodName is the order in which a watched cluster's pods are, mostly: see keeper.find.
-func comparePodName(p state.Pod, key podName) int {
-	return cmp.Or(strings.Compare(p.Namespace, key.namespace), strings.Compare(p.Name, key.name))
-}
 
 // attached names the pod of an attachment.
 type attached struct{ namespace, name, uid string }
@@ -79,7 +72,9 @@ func (k *keeper) find(now []state.Pod, attachments []state.Attachment) {
 	missing := false
 	for _, a := range attachments {
 		key := podName{a.PodNamespace, a.PodName}
-		at, found := slices.BinarySearchFunc(now, key, comparePodName)
+		at, found := slices.BinarySearchFunc(now, key, func(p state.Pod, key podName) int {
+			return state.CompareKeys(p.Namespace, p.Name, key.namespace, key.name)
+		})
 		if !found {
 			at, missing = -1, true
 		}

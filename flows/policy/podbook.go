@@ -177,7 +177,7 @@ func eachChange(before, after []state.Pod, gone, came func(*state.Pod)) {
 			before, after = before[1:], after[1:]
 			continue
 		}
-		c := compareKeys(nameOfPod(b), nameOfPod(a))
+		c := state.CompareKeys(b.Namespace, b.Name, a.Namespace, a.Name)
 		if c <= 0 {
 			gone(b)
 			before = before[1:]
@@ -193,21 +193,6 @@ func eachChange(before, after []state.Pod, gone, came func(*state.Pod)) {
 	for i := range after {
 		came(&after[i])
 	}
-}
-
-// compareKeys compares namespace/name.
-func compareKeys(a, b podName) int {
-	if a.namespace == b.namespace {
-		return strings.Compare(a.name, b.name)
-	}
-	n := min(len(a.namespace), len(b.namespace))
-	if c := strings.Compare(a.namespace[:n], b.namespace[:n]); c != 0 {
-		return c
-	}
-	if n == len(a.namespace) {
-		return cmp.Compare('/', b.namespace[n])
-	}
-	return cmp.Compare(a.namespace[n], '/')
 }
 
 // samePod tells whether two pods are, by what they refer to: two that differ in that may be alike

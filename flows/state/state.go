@@ -7,7 +7,9 @@
 package state
 
 import (
+	"cmp"
 	"net/netip"
+	"strings"
 )
 
 // State is everything that one node's dataplane depends on. The slices need no
@@ -92,6 +94,22 @@ type Pod struct {
 	// and egress-bandwidth ask for, as written; read as those above.
 	AskedIngress string `json:"askedIngress,omitempty"`
 	AskedEgress  string `json:"askedEgress,omitempty"`
+}
+
+// CompareKeys compares namespace/name of two objects, a and b: a watched cluster's are in that order. The '/' counts: it
+// comes after the '-' of a namespace that begins with another's name.
+func CompareKeys(aNamespace, aName, bNamespace, bName string) int {
+	if aNamespace == bNamespace {
+		return strings.Compare(aName, bName)
+	}
+	n := min(len(aNamespace), len(bNamespace))
+	if c := strings.Compare(aNamespace[:n], bNamespace[:n]); c != 0 {
+		return c
+	}
+	if n == len(aNamespace) {
+		return cmp.Compare('/', bNamespace[n])
+	}
+	return cmp.Compare(aNamespace[n], '/')
 }
 
 // Attachment is one cable: a container's interface on this node's bridge. Its
